@@ -1,0 +1,1 @@
+//! Join, intent, attribute, truth, detect. Pure: no clock, no files, no network.

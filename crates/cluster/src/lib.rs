@@ -1,0 +1,1 @@
+//! History, View, the DNS truth model and the Corefile language. Pure.

@@ -1,0 +1,1 @@
+//! The walk over items given as readers: split, append, decode, fold, attribute, judge, detect.

@@ -1,0 +1,1 @@
+//! Findings, verdicts and coverage to every output format. Pure.

@@ -1,0 +1,139 @@
+"""Network namespaces of one run: made, entered, removed. The root namespace's network is never touched.
+
+Enters: names and addresses. Leaves: a routed network (no bridge), as Calico makes it: each pod has a /32 and a
+point-to-point veth to the node, so all traffic passes the node's IP layer and conntrack undoes Service NAT.
+Absent on purpose: DNS, Kubernetes. All links are created directly inside the made namespaces.
+"""
+import ctypes
+import os
+import socket
+import subprocess
+from contextlib import contextmanager
+
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+NODE_MAC, POD_MAC = "ee:ee:ee:ee:ee:ee", "ee:ee:ee:ee:ee:01"
+
+
+def ip(*args, check=True):
+    return subprocess.run(["ip", *args], check=check, capture_output=True, text=True).stdout
+
+
+def ip_batch(name, lines):
+    """Many ip commands in namespace `name`, in one process."""
+    done = subprocess.run(["ip", "-n", name, "-batch", "-"], input="\n".join(lines) + "\n",
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"ip: {done.stderr.strip()} in {lines}")
+
+
+def available():
+    """None if namespaces can be made here, else the reason why not."""
+    if os.geteuid() != 0:
+        return "not root"
+    name = f"tn-probe-{os.getpid()}"
+    try:
+        ip("netns", "add", name)
+        ip("-n", name, "link", "add", "probe0", "type", "veth", "peer", "name", "probe1")
+        return None
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"network namespaces cannot be made ({getattr(error, 'stderr', error)})".replace("\n", " ")
+    finally:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@contextmanager
+def inside(name):
+    """The calling thread (only it) works in namespace `name`; sockets made here stay there."""
+    back = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        if _libc.setns(there, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"setns {name}")
+        yield
+    finally:
+        if _libc.setns(back, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns back")
+        os.close(back)
+        os.close(there)
+
+
+def sock(name, family=socket.AF_INET, kind=socket.SOCK_DGRAM, proto=0):
+    with inside(name):
+        return socket.socket(family, kind, proto)
+
+
+def command(name, argv, binds=(), dirs=()):
+    """argv to run in namespace `name` with files bound over others in a private mount namespace. The pid stays the same
+    through all the execs, so killing it kills the program."""
+    steps = "".join(f"mount --bind {src} {dst}; " for src, dst in binds)
+    made = "".join(f"mount -t tmpfs none {top}; mkdir -p {path}; " for top, path in dirs)
+    script = f"set -e; {made}{steps}exec \"$@\""
+    return ["nsenter", f"--net=/run/netns/{name}", "unshare", "-m", "sh", "-c", script, "sh", *argv]
+
+
+class Network:
+    """The namespaces of one run: node, internet, pods."""
+
+    def __init__(self, run_id, node_address="10.10.0.1"):
+        self.prefix = f"tn-{run_id}-"
+        self.node, self.internet = self.prefix + "node", self.prefix + "net"
+        self.node_address = node_address
+        self.made = []
+        self.serial = 0
+
+    def add(self, name):
+        ip("netns", "add", name)
+        self.made.append(name)
+
+    def start(self, internet_addresses):
+        self.add(self.node)
+        self.add(self.internet)
+        ip_batch(self.node, [
+            "link set lo up",
+            f"addr add {self.node_address}/32 dev lo",
+            f"link add up0 type veth peer name eth0 netns {self.internet}",
+            "link set up0 up",
+            "addr add 172.31.0.1/30 dev up0",
+        ])
+        ip_batch(self.internet, [
+            "link set lo up",
+            "link set eth0 up",
+            "addr add 172.31.0.2/30 dev eth0",
+            "route add default via 172.31.0.1",
+            *[f"addr add {address}/32 dev lo" for address in internet_addresses],
+        ])
+        ip("-n", self.node, "route", "add", "default", "via", "172.31.0.2", "src", self.node_address)
+        subprocess.run(command(self.node, ["sh", "-c",
+            "for f in all default up0; do echo 0 > /proc/sys/net/ipv4/conf/$f/rp_filter; done;"
+            "echo 1 > /proc/sys/net/ipv4/ip_forward"]), check=True, capture_output=True)
+
+    def add_pod(self, address):
+        """Make a pod's network; returns the namespace's name."""
+        self.serial += 1
+        name, host = f"{self.prefix}p{self.serial}", f"p{self.serial}"
+        self.add(name)
+        ip_batch(self.node, [
+            f"link add {host} address {NODE_MAC} type veth peer name eth0 address {POD_MAC} netns {name}",
+            f"link set {host} up",
+            f"neigh add {address} lladdr {POD_MAC} dev {host} nud permanent",
+            f"route replace {address}/32 dev {host} src {self.node_address}",
+        ])
+        ip_batch(name, [
+            "link set lo up",
+            "link set eth0 up",
+            f"addr add {address}/32 dev eth0",
+            "route add 169.254.1.1 dev eth0 scope link",
+            f"neigh add 169.254.1.1 lladdr {NODE_MAC} dev eth0 nud permanent",
+            f"route add default via 169.254.1.1 src {address}",
+        ])
+        return name
+
+    def remove(self, name):
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
+        if name in self.made:
+            self.made.remove(name)
+
+    def stop(self):
+        for name in reversed(list(self.made)):
+            self.remove(name)
