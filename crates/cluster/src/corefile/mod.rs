@@ -1,0 +1,1 @@
+//! The Corefile language: text in, typed configuration out.
