@@ -1,0 +1,33 @@
+# `make check` is the quick loop; `make test` is what CI runs; `make test-all` adds the other CoreDNS versions.
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: check fmt clippy tidy unit range test test-all deny demo
+
+check: fmt clippy unit
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+tidy:
+	$(CARGO) xtask tidy
+
+# Unit, property, golden and scenario tests, and `tidy` as one of them.
+unit:
+	$(CARGO) test --workspace --quiet
+
+deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; \
+	else echo "skipped: cargo deny (cargo install cargo-deny)"; fi
+
+test:
+	./.ci/steps fmt clippy deny unit score conformance range
+
+test-all:
+	TRUENAME_COREDNS_ALL=1 ./.ci/steps fmt clippy deny unit score conformance range
+
+demo:
+	$(CARGO) run --release --quiet --package truename -- demo
