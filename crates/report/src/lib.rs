@@ -1,1 +1,16 @@
-//! Findings, verdicts and coverage to every output format. Pure.
+//! One list of findings, with coverage and a timeline, to every output format.
+//!
+//! Enters: an [`truename_model::Outcome`], timeline rows, and evidence look-ups given as values; leaves: text.
+//! Every string of the input is hostile: it passes `escape` on its way to a terminal, a CSV cell or a page.
+//! Deliberately absent: files, terminals, the evidence log itself.
+
+// Layer list: a module may use only modules above it (`cargo xtask tidy`).
+pub mod escape;
+pub mod row;
+pub mod style;
+pub mod summary;
+pub mod table;
+pub mod lines;
+
+pub use row::{Row, RowKind};
+pub use style::Style;

@@ -1,0 +1,193 @@
+//! The first screen: coverage and gaps, then incidents, then findings by severity, then the busiest subjects.
+//!
+//! Its last line repeats the coverage in short, so that nobody reads the findings without it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use truename_model::{Coverage, Outcome, RuleState, Severity, SourceCoverage};
+
+use crate::escape::terminal;
+use crate::style::Style;
+
+/// Rows of each list on the first screen.
+const SHOWN_MAX: usize = 20;
+
+/// The summary of a run.
+#[must_use]
+pub fn summary(outcome: &Outcome, style: Style) -> String {
+    let mut out = String::new();
+    write_coverage(&mut out, &outcome.coverage, style);
+    write_incidents(&mut out, outcome, style);
+    write_findings(&mut out, outcome, style);
+    write_subjects(&mut out, outcome, style);
+    let _ = writeln!(out, "\n{}", coverage_line(&outcome.coverage));
+    out
+}
+
+/// The coverage in one line.
+#[must_use]
+pub fn coverage_line(coverage: &Coverage) -> String {
+    let losses: usize = coverage.sources.iter().map(|source| source.losses.len()).sum();
+    let undecodable: u64 = coverage.sources.iter().map(|source| source.undecodable).sum();
+    let not_run = coverage.rules.values().filter(|state| matches!(state, RuleState::NotRun(_))).count();
+    format!(
+        "coverage: {} sources, {} lookups, {} attributed exactly, {} losses, {} undecodable records, {} of {} rules not run",
+        coverage.sources.len(),
+        coverage.lookups,
+        percent(coverage.attribution.get("exact").copied().unwrap_or(0), coverage.lookups),
+        losses,
+        undecodable,
+        not_run,
+        coverage.rules.len()
+    )
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 { "–".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
+}
+
+fn write_coverage(out: &mut String, coverage: &Coverage, style: Style) {
+    let _ = writeln!(out, "{}", style.heading("Coverage"));
+    for source in &coverage.sources {
+        write_source(out, source, style);
+    }
+    for path in &coverage.unrecognised {
+        let _ = writeln!(out, "  {} {}", style.warning("not read:"), terminal(path));
+    }
+    for note in &coverage.notes {
+        let _ = writeln!(out, "  {} {}", style.warning("note:"), terminal(note));
+    }
+    let _ = writeln!(
+        out,
+        "  lookups {}  attributed: {}",
+        coverage.lookups,
+        words(&coverage.attribution, coverage.lookups)
+    );
+    let answers: u64 = coverage.verdicts.values().sum();
+    let _ = writeln!(out, "  answers: {}", words(&coverage.verdicts, answers));
+    if !coverage.unverifiable.is_empty() {
+        let _ = writeln!(out, "  unverifiable because: {}", words(&coverage.unverifiable, answers));
+    }
+    write_rules(out, coverage, style);
+}
+
+fn write_source(out: &mut String, source: &SourceCoverage, style: Style) {
+    let span = source.span.map_or_else(|| "no time".to_owned(), |span| format!("{} … {}", span.lo, span.hi));
+    let _ = writeln!(
+        out,
+        "  {}  {} records ({} read, {} undecodable)  {}  {}",
+        terminal(&source.format),
+        source.records,
+        source.decoded,
+        source.undecodable,
+        span,
+        style.dim(&terminal(&source.path))
+    );
+    if let Some((lo, hi, basis)) = &source.clock_offset_ns {
+        let ms = |ns: &i64| *ns as f64 / 1e6;
+        let _ = writeln!(out, "    clock offset {:.1} … {:.1} ms ({})", ms(lo), ms(hi), terminal(basis));
+    }
+    for loss in &source.losses {
+        let _ = writeln!(out, "    {} {}", style.warning("lost:"), terminal(loss));
+    }
+}
+
+fn words(counts: &BTreeMap<String, u64>, whole: u64) -> String {
+    let parts: Vec<String> =
+        counts.iter().map(|(word, n)| format!("{} {n} ({})", terminal(word), percent(*n, whole))).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
+fn write_rules(out: &mut String, coverage: &Coverage, style: Style) {
+    let run = coverage.rules.values().filter(|state| **state == RuleState::Run).count();
+    let _ = writeln!(out, "  rules run {run} of {}", coverage.rules.len());
+    for (rule, state) in &coverage.rules {
+        match state {
+            RuleState::Run => {}
+            RuleState::RunReduced(why) => {
+                let _ = writeln!(out, "    {rule} {} {}", style.warning("reduced:"), terminal(why));
+            }
+            RuleState::NotRun(why) => {
+                let _ = writeln!(out, "    {rule} {} {}", style.warning("not run:"), terminal(why));
+            }
+        }
+    }
+}
+
+fn write_incidents(out: &mut String, outcome: &Outcome, style: Style) {
+    if outcome.incidents.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", style.heading("Incidents"));
+    for incident in outcome.incidents.iter().take(SHOWN_MAX) {
+        let first = incident.seen.map(|seen| seen.lo.to_string()).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "{} {} {} {}",
+            style.severity(incident.severity),
+            incident.id,
+            style.dim(&first),
+            terminal(&incident.name)
+        );
+        let _ = writeln!(out, "         {}", terminal(&incident.story));
+    }
+}
+
+fn write_findings(out: &mut String, outcome: &Outcome, style: Style) {
+    let order = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Info];
+    let counts: Vec<String> = order
+        .iter()
+        .map(|grade| {
+            format!("{} {}", grade.word(), outcome.findings.iter().filter(|f| f.severity == *grade).count())
+        })
+        .collect();
+    let _ = writeln!(out, "\n{}  {}", style.heading("Findings"), counts.join("  "));
+    for finding in outcome.findings.iter().take(SHOWN_MAX) {
+        let mark = if finding.suppressed.is_some() { " [suppressed]" } else { "" };
+        let _ = writeln!(
+            out,
+            "{} {} {:<4} {}{mark}",
+            style.severity(finding.severity),
+            finding.id,
+            finding.rule,
+            terminal(&finding.title)
+        );
+        let _ = writeln!(
+            out,
+            "         {} → {}  ×{}",
+            terminal(&finding.subject),
+            terminal(&finding.target),
+            finding.count
+        );
+        if !finding.objects.is_empty() {
+            let objects: Vec<String> =
+                finding.objects.iter().take(4).map(|o| terminal(&o.to_string())).collect();
+            let _ = writeln!(out, "         {}", style.dim(&format!("decided by {}", objects.join(", "))));
+        }
+    }
+    if outcome.findings.len() > SHOWN_MAX {
+        let _ = writeln!(
+            out,
+            "{}",
+            style.dim(&format!("… {} more: truename findings CASE", outcome.findings.len() - SHOWN_MAX))
+        );
+    }
+}
+
+fn write_subjects(out: &mut String, outcome: &Outcome, style: Style) {
+    let mut by_subject: BTreeMap<&str, (Severity, u64)> = BTreeMap::new();
+    for finding in &outcome.findings {
+        let entry = by_subject.entry(&finding.subject).or_insert((Severity::Info, 0));
+        *entry = (entry.0.max(finding.severity), entry.1 + 1);
+    }
+    if by_subject.is_empty() {
+        return;
+    }
+    let mut ranked: Vec<_> = by_subject.into_iter().collect();
+    ranked.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let _ = writeln!(out, "\n{}", style.heading("Subjects"));
+    for (subject, (worst, count)) in ranked.into_iter().take(5) {
+        let _ = writeln!(out, "{} {} findings  {}", style.severity(worst), count, terminal(subject));
+    }
+}
