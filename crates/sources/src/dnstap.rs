@@ -1,0 +1,1 @@
+//! dnstap frame streams. Enters: frames; leaves: observations.

@@ -1,0 +1,1 @@
+//! Packet captures. Enters: blocks of pcap and pcapng; leaves: observations.

@@ -1,0 +1,1 @@
+//! DNS messages in wire form. Enters: bytes of one message; leaves: the model's body and flags.
