@@ -1,1 +1,8 @@
 //! Join, intent, attribute, truth, detect. Pure: no clock, no files, no network.
+//!
+//! Enters: observations in order of time and the cluster's history; leaves: judged lookups, intents, findings.
+//! Deliberately absent: decoding, storage, rendering, the current time and the environment.
+
+// Layer list: a module may use only modules above it (`cargo xtask tidy`).
+pub mod knowledge;
+pub mod facts;

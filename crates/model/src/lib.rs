@@ -27,11 +27,11 @@ pub use finding::{
 pub use name::{Name, NameError, NameInterner};
 pub use object::{Actor, ChangeKind, ChangeSource, ClusterChange, Meta, Object, ObjectRef};
 pub use observation::{
-    Decoded, Diagnostic, DnsEvent, Endpoint, Event, Hints, Observation, Transport, Vantage,
+    Decoded, Diagnostic, DnsEvent, Endpoint, Event, Hints, Loss, Observation, Transport, Vantage,
 };
 pub use origin::{Known, Origin, OriginId, RecordRef, Sha256};
 pub use profile::Profile;
 pub use rr::{Body, Class, Edns, Flags, Opcode, Question, Rcode, Rdata, Record, Rtype};
 pub use time::{ClockBasis, Interval, Nanos, ObservedAt};
-pub use transaction::{Intent, IntentOutcome, Response, Transaction, UpstreamExchange};
+pub use transaction::{Intent, IntentOutcome, Judged, Response, Transaction, UpstreamExchange};
 pub use verdict::{Contradiction, Explanation, Verdict, WhyUnverifiable};
