@@ -11,6 +11,7 @@ pub mod style;
 pub mod summary;
 pub mod table;
 pub mod lines;
+pub mod html;
 
 pub use row::{Row, RowKind};
 pub use style::Style;
