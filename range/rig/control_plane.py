@@ -77,13 +77,12 @@ class ControlPlane:
             f"--kubeconfig={kubeconfig(pki, 'kcm')}", f"--service-account-private-key-file={pki}/sa.key",
             f"--root-ca-file={pki}/ca.crt", "--use-service-account-credentials=true", "--secure-port=0",
             f"--cert-dir={self.folder}/kcm-certs", "--kube-api-qps=200", "--kube-api-burst=400"])
+        self._grant()
         self._make_node()
         self._start("kube-proxy", [
             parts.binary("kube-proxy"), "--proxy-mode=nftables", "--hostname-override=node-1",
             f"--cluster-cidr={POD_CIDR}", "--conntrack-max-per-core=0", f"--kubeconfig={kubeconfig(pki, 'proxy')}",
-            "--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249",
-            "--nftables-min-sync-period=200ms"])
-        self._grant()
+            "--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249"])
 
     def _wait_ready(self, seconds=120):
         end = time.monotonic() + seconds
@@ -112,8 +111,9 @@ class ControlPlane:
         self.role("developer", [{"apiGroups": ["", "apps", "batch", "discovery.k8s.io"], "resources": ["*"], "verbs": ["*"]}],
                   [("Group", "developers")])
         self.role("system:coredns", DNS_RULES, [("ServiceAccount", "kube-system/coredns")])
-        self.role("system:kubelet-range", [{"apiGroups": [""], "resources": ["nodes", "pods", "pods/status"],
-                                            "verbs": ["*"]}], [("Group", "system:nodes")])
+        # RBAC alone (no Node authorizer): the kubelet's rights by a role.
+        self.role("system:kubelet", [{"apiGroups": [""], "resources": ["nodes", "nodes/status", "pods", "pods/status"],
+                                      "verbs": ["*"]}], [("Group", "system:nodes")])
         for namespace, name in (("kube-system", "coredns"), ("argocd", "argocd-application-controller")):
             self.account(namespace, name)
         self.role("argocd-application-controller", ADMIN_RULES,

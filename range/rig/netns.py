@@ -63,13 +63,19 @@ def sock(name, family=socket.AF_INET, kind=socket.SOCK_DGRAM, proto=0):
         return socket.socket(family, kind, proto)
 
 
-def command(name, argv, binds=(), dirs=()):
-    """argv to run in namespace `name` with files bound over others in a private mount namespace. The pid stays the same
-    through all the execs, so killing it kills the program."""
-    steps = "".join(f"mount --bind {src} {dst}; " for src, dst in binds)
-    made = "".join(f"mount -t tmpfs none {top}; mkdir -p {path}; " for top, path in dirs)
-    script = f"set -e; {made}{steps}exec \"$@\""
-    return ["nsenter", f"--net=/run/netns/{name}", "unshare", "-m", "sh", "-c", script, "sh", *argv]
+def command(name, argv, binds=(), scratch=(), hostname=None):
+    """argv to run in namespace `name`, in a private mount namespace: `scratch` folders are fresh tmpfs with the given
+    paths made inside, `binds` are (source, target). The pid stays the same through all the execs, so that killing it
+    kills the program."""
+    steps = ["set -e"]
+    for top, *paths in scratch:
+        steps += [f"mount -t tmpfs none {top}", *(f"mkdir -p {path}" for path in paths)]
+    steps += [f"mount --bind {source} {target}" for source, target in binds]
+    if hostname:
+        steps.append(f"echo {hostname} > /proc/sys/kernel/hostname")
+    script = "; ".join(steps) + '; exec "$@"'
+    return ["nsenter", f"--net=/run/netns/{name}", "unshare", "-m", *(["-u"] if hostname else []), "sh", "-c", script, "sh",
+            *argv]
 
 
 class Network:

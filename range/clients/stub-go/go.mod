@@ -1,0 +1,3 @@
+module truename.range/stub
+
+go 1.26.0
