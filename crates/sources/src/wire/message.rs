@@ -59,7 +59,8 @@ impl Pass<'_> {
     }
 
     fn sections(&mut self, body: &mut Body) -> Result<(), Fault> {
-        let [questions, answers, authority, additional] = [4, 6, 8, 10].map(|at| read_u16(self.bytes, at).unwrap_or(0));
+        let [questions, answers, authority, additional] =
+            [4, 6, 8, 10].map(|at| read_u16(self.bytes, at).unwrap_or(0));
         self.questions(questions, body)?;
         self.records(answers, &mut body.answers, None)?;
         self.records(authority, &mut body.authority, None)?;
@@ -172,11 +173,19 @@ impl Pass<'_> {
         }
     }
 
-    fn typed(&mut self, rtype: Rtype, class: Class, start: usize, data: &[u8]) -> Result<Option<Rdata>, Fault> {
+    fn typed(
+        &mut self,
+        rtype: Rtype,
+        class: Class,
+        start: usize,
+        data: &[u8],
+    ) -> Result<Option<Rdata>, Fault> {
         let end = start + data.len();
         let in_class = class == Class::IN;
         let rdata = match rtype {
-            Rtype::A if in_class => Rdata::A(Ipv4Addr::from(<[u8; 4]>::try_from(data).map_err(|_| Fault::BadRdata)?)),
+            Rtype::A if in_class => {
+                Rdata::A(Ipv4Addr::from(<[u8; 4]>::try_from(data).map_err(|_| Fault::BadRdata)?))
+            }
             Rtype::AAAA if in_class => {
                 Rdata::Aaaa(Ipv6Addr::from(<[u8; 16]>::try_from(data).map_err(|_| Fault::BadRdata)?))
             }

@@ -54,12 +54,7 @@ pub(super) fn read(message: &[u8], at: usize, out: &mut NameBuf) -> Result<usize
 }
 
 /// As [`read`], keeping the case of the wire if `lower` is false.
-pub(super) fn read_cased(
-    message: &[u8],
-    at: usize,
-    out: &mut NameBuf,
-    lower: bool,
-) -> Result<usize, Fault> {
+pub(super) fn read_cased(message: &[u8], at: usize, out: &mut NameBuf, lower: bool) -> Result<usize, Fault> {
     out.len = 0;
     out.had_upper = false;
     let (mut here, mut segment, mut hops) = (at, at, 0u32);

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use truename_model::{Body, Flags, NameInterner, Rcode};
 
-pub use fault::Fault;
 use cache::{BodyCache, Parsed};
+pub use fault::Fault;
 
 /// Octets of the fixed header.
 pub const HEADER: usize = 12;
