@@ -7,6 +7,7 @@
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod logformat;
 pub mod decoder;
+pub mod piece;
 pub mod lines;
 pub mod wire;
 pub mod corednslog;
