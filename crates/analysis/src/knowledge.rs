@@ -55,8 +55,21 @@ pub struct StubConfig {
     pub ndots: u8,
 }
 
+/// What an address means to the cluster's DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnsRole {
+    /// A DNS server instance with that pod name.
+    Replica(String),
+    /// The address of the cluster's DNS service (or of a node-local cache): some instance answers behind it.
+    Service,
+    /// Known not to be a server of cluster DNS.
+    Other,
+    /// The objects do not tell.
+    Unknown,
+}
+
 /// Questions to the cluster's history. All instants are on the reference clock.
-pub trait Knowledge {
+pub trait Knowledge: Sync {
     /// Who held `ip` during `at`.
     fn owners(&self, ip: IpAddr, at: Interval) -> Attribution;
 
@@ -71,6 +84,9 @@ pub trait Knowledge {
 
     /// The stub configuration of a workload, if its objects tell it.
     fn stub(&self, workload: &Workload, at: Interval) -> Option<StubConfig>;
+
+    /// What `ip` was to cluster DNS.
+    fn dns_role(&self, ip: IpAddr, at: Interval) -> DnsRole;
 
     /// The cluster domain, if known.
     fn cluster_domain(&self) -> Option<Name>;
@@ -103,6 +119,10 @@ impl Knowledge for NoKnowledge {
 
     fn stub(&self, _: &Workload, _: Interval) -> Option<StubConfig> {
         None
+    }
+
+    fn dns_role(&self, _: IpAddr, _: Interval) -> DnsRole {
+        DnsRole::Unknown
     }
 
     fn cluster_domain(&self) -> Option<Name> {

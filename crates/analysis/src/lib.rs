@@ -5,4 +5,5 @@
 
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod knowledge;
+pub mod compare;
 pub mod facts;

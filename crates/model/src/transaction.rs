@@ -64,6 +64,8 @@ pub struct UpstreamExchange {
     pub mismatched: SmallVec<[RecordRef; 4]>,
     /// How many did not match in all.
     pub mismatched_count: u32,
+    /// How many of these carried the very data of the answer that was taken: one sender guessing ids until one fits.
+    pub mismatched_like_answer: u32,
     /// A second answer to the same id and question with other data.
     pub second: Option<Box<Response>>,
     /// The answer's question was another one than asked.
