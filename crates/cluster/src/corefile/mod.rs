@@ -1,1 +1,18 @@
-//! The Corefile language: text in, typed configuration out.
+//! The Corefile language (coredns/caddy 1.1.4, CoreDNS 1.8.6 to 1.15.0): text in, typed configuration out.
+//!
+//! Enters: Corefile text, an [`Env`] (variables and imported files given by the caller), a CoreDNS version.
+//! Leaves: [`Corefile`] with spans, the running-configuration hash, and what CoreDNS would refuse.
+//! Deliberately absent: files, sockets, clocks, and the zone data behind opaque plugins.
+
+// Layer list: a module may use only modules above it.
+pub mod diagnostic;
+pub mod lexer;
+pub mod parser;
+pub mod hash;
+pub mod zone;
+
+pub use diagnostic::{CorefileError, ErrorKind};
+pub use hash::{running_hash, running_json};
+pub use lexer::Token;
+pub use parser::{Env, ImportedFile};
+pub use zone::{Key, Transport};
