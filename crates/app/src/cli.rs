@@ -1,0 +1,193 @@
+//! The command line as it is typed. Meaning is given to it in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// DNS forensics for Kubernetes: who asked, was it allowed, was the answer true, and the proof.
+#[derive(Debug, Parser)]
+#[command(name = "truename", version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// When to colour: NO_COLOR is honoured by `auto`.
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
+    /// Exit with 1 if a finding of at least this severity is there.
+    #[arg(long, global = true, value_enum)]
+    pub(crate) fail_on: Option<Grade>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Severity on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Grade {
+    Info,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl Grade {
+    pub(crate) fn severity(self) -> truename_model::Severity {
+        use truename_model::Severity;
+        match self {
+            Self::Info => Severity::Info,
+            Self::Low => Severity::Low,
+            Self::Medium => Severity::Medium,
+            Self::High => Severity::High,
+            Self::Critical => Severity::Critical,
+        }
+    }
+}
+
+/// Output format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+    Jsonl,
+    Csv,
+    Html,
+    Timesketch,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Investigate the bundled recorded incident and show where to look.
+    Demo(DemoArgs),
+    /// Read files and folders into a case and conclude what happened.
+    Investigate(InvestigateArgs),
+    /// Every lookup, change and server line of a case in order of time.
+    Timeline(ShowArgs),
+    /// The findings of a case.
+    Findings(ShowArgs),
+    /// One finding with the records, proofs and objects that justify it.
+    Explain(ExplainArgs),
+    /// The whole report of a case.
+    Report(ShowArgs),
+    /// Check a case's evidence offline.
+    Verify(VerifyArgs),
+    /// The custody of a case: every item with digests, times, operator, gaps.
+    Custody(CustodyArgs),
+    /// The detection rules.
+    Rules(RulesArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Folder for the case; must not exist.
+    #[arg(long)]
+    pub(crate) case: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InvestigateArgs {
+    /// Files and folders, recognised by content; `-` reads standard input.
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Case folder; made if absent, added to if it exists. Default: ./truename-case-<UTC>.
+    #[arg(long)]
+    pub(crate) case: Option<PathBuf>,
+    /// What is approved in this cluster (YAML).
+    #[arg(long)]
+    pub(crate) profile: Option<PathBuf>,
+    /// Facts about the origin of items: GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,offset=±SECONDS.
+    #[arg(long)]
+    pub(crate) origin: Vec<String>,
+    /// Signing key; made at first use. Default: the user's configuration folder.
+    #[arg(long, env = "TRUENAME_KEY")]
+    pub(crate) key: Option<PathBuf>,
+    /// Keep packets that are not DNS, too.
+    #[arg(long)]
+    pub(crate) keep_all: bool,
+    /// Copy the original files into the case.
+    #[arg(long)]
+    pub(crate) copy_originals: bool,
+    /// Name of the operator in the custody entries. Default: the user.
+    #[arg(long, env = "TRUENAME_OPERATOR")]
+    pub(crate) operator: Option<String>,
+    /// Threads (1 or 2); the result is the same.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub(crate) threads: u8,
+    /// Exit with 3 if less than this share (0–100) of the lookups is attributed exactly.
+    #[arg(long)]
+    pub(crate) fail_coverage_below: Option<f64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// Case folder.
+    pub(crate) case: PathBuf,
+    /// Format.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// File to write instead of standard output; never overwritten without --clobber.
+    #[arg(short = 'f', long)]
+    pub(crate) file: Option<PathBuf>,
+    /// Overwrite the file.
+    #[arg(long)]
+    pub(crate) clobber: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Case folder.
+    pub(crate) case: PathBuf,
+    /// Finding id, or the first digits of one.
+    pub(crate) id: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Case folder.
+    pub(crate) case: PathBuf,
+    /// Verification key that must have signed it (as in the receipt).
+    #[arg(long)]
+    pub(crate) vkey: Option<String>,
+    /// The receipt noted down at the end of an investigation.
+    #[arg(long)]
+    pub(crate) receipt: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CustodyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) action: CustodyAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CustodyAction {
+    /// List every custody, gap and conclusion entry.
+    Log {
+        /// Case folder.
+        case: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RulesArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) action: RulesAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesAction {
+    /// List the rules.
+    List,
+    /// Show one rule in full.
+    Show {
+        /// Rule id.
+        id: String,
+    },
+}
