@@ -1,0 +1,2 @@
+//! The program `truename`.
+fn main() {}
