@@ -117,10 +117,12 @@ class Api:
 
     def watch(self, resource, on_line, stopped, query=""):
         """Calls on_line(bytes) for each line of a watch over all namespaces, until stopped() or the server ends it."""
-        connection = _Connection(self, 1.0)
-        connection.timeout = 30
-        where = (f"{path(resource)}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
-                 f"&allowWatchBookmarks=true{query}")
+        self.watch_path(path(resource), on_line, stopped, query)
+
+    def watch_path(self, where, on_line, stopped, query=""):
+        connection = _Connection(self, 30)
+        where += ("?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+                  f"&allowWatchBookmarks=true{query}")
         connection.request("GET", where, headers=self._headers("application/json"))
         answer = connection.getresponse()
         if answer.status >= 400:
