@@ -5,3 +5,4 @@
 
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod corefile;
+pub mod history;

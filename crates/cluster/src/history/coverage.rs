@@ -1,0 +1,162 @@
+//! Where the object history is complete: spans without a missed change, and instants at which everything was listed.
+//!
+//! Enters: the times of the changes themselves, by item and source, and spans that the engine adds for records that
+//! are no change. Leaves: yes or no. A kind counts as covered only where the source shows that it is not a view of
+//! one namespace: absence is a claim, and it must not rest on a partial list.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use truename_model::object::{ChangeSource, ClusterChange, Object};
+use truename_model::time::{Interval, Nanos, SECOND};
+
+use super::timeline::Kind;
+
+/// Two spans of one kind closer than this are one: a rotated file goes on where the last one ended.
+const JOIN_NS: i64 = SECOND;
+
+/// What one item told of one kind.
+#[derive(Clone, Debug)]
+struct Seen {
+    first: Nanos,
+    namespaces: BTreeSet<String>,
+    /// Pods only: an address was seen, so status changes are recorded.
+    addresses: bool,
+    /// `kube-system` was created in front of our eyes: nothing is older.
+    birth: bool,
+}
+
+/// Completeness of the history, per kind.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    seen: BTreeMap<(u32, ChangeSource, Kind), Seen>,
+    /// Whole time span of each item's records, changes or not.
+    spans: BTreeMap<(u32, ChangeSource), Interval>,
+    lists: BTreeMap<(u32, Kind, Nanos), BTreeSet<String>>,
+    declared: Vec<(Kind, Interval)>,
+    complete: BTreeMap<Kind, Vec<Interval>>,
+    listed: BTreeMap<Kind, Vec<Nanos>>,
+    birth: Option<Nanos>,
+}
+
+impl Coverage {
+    /// Notes one change.
+    pub fn note(&mut self, change: &ClusterChange) {
+        let kind = Kind::of(&change.object);
+        let item = change.record.item;
+        let Some(when) = change.seen_at.or_else(|| change.at.interval()) else { return };
+        if change.source == ChangeSource::Snapshot {
+            let names = self.lists.entry((item, kind, when.lo)).or_default();
+            names.insert(change.meta.namespace.clone());
+            return;
+        }
+        let at = change.at.interval().map_or(when.hi, |at| at.hi.max(when.hi));
+        self.note_span(item, change.source, Interval::at(at));
+        let seen = self.seen.entry((item, change.source, kind)).or_insert_with(|| Seen {
+            first: at,
+            namespaces: BTreeSet::new(),
+            addresses: false,
+            birth: false,
+        });
+        seen.first = seen.first.min(at);
+        if seen.namespaces.len() < 2 {
+            seen.namespaces.insert(change.meta.namespace.clone());
+        }
+        seen.addresses |= matches!(&*change.object, Object::Pod(pod) if !pod.ips.is_empty());
+        let created = change.kind == truename_model::object::ChangeKind::Created;
+        let of_system = kind == Kind::Namespace && change.meta.name == "kube-system";
+        seen.birth |= change.source == ChangeSource::Audit && created && of_system;
+    }
+
+    /// Adds the time of a record of an audit log or watch stream that is no change (a read, a bookmark).
+    pub fn note_span(&mut self, item: u32, source: ChangeSource, at: Interval) {
+        let span = self.spans.entry((item, source)).or_insert(at);
+        *span = Interval { lo: span.lo.min(at.lo), hi: span.hi.max(at.hi) };
+    }
+
+    /// States that every change of `kind` in `span` is in the evidence.
+    pub fn declare(&mut self, kind: Kind, span: Interval) {
+        self.declared.push((kind, span));
+    }
+
+    /// Computes the spans; call after the last [`Coverage::note`].
+    pub fn finish(&mut self) {
+        self.complete.clear();
+        self.listed.clear();
+        self.birth = None;
+        for ((item, source, kind), seen) in &self.seen {
+            let Some(span) = self.spans.get(&(*item, *source)) else { continue };
+            let wide = !kind.is_namespaced() || seen.namespaces.len() > 1;
+            let statuses = *kind != Kind::Pod || *source != ChangeSource::Audit || seen.addresses;
+            if !wide || !statuses {
+                continue;
+            }
+            // An audit log holds requests of all kinds from its first record; a watch begins with its own list.
+            let from = if *source == ChangeSource::Audit { span.lo } else { seen.first };
+            self.complete.entry(*kind).or_default().push(Interval { lo: from, hi: span.hi });
+            if *source == ChangeSource::Watch {
+                self.listed.entry(*kind).or_default().push(seen.first);
+            }
+            if seen.birth {
+                self.birth = Some(self.birth.map_or(span.lo, |birth| birth.min(span.lo)));
+            }
+        }
+        for ((_, kind, at), namespaces) in &self.lists {
+            if !kind.is_namespaced() || namespaces.len() > 1 {
+                self.listed.entry(*kind).or_default().push(*at);
+            }
+        }
+        for (kind, span) in &self.declared {
+            self.complete.entry(*kind).or_default().push(*span);
+            self.listed.entry(*kind).or_default().push(span.lo);
+        }
+        self.complete.values_mut().for_each(join);
+        self.listed.values_mut().for_each(|instants| instants.sort_unstable());
+    }
+
+    /// The complete span of `kind` that holds `at`, if any.
+    #[must_use]
+    pub fn span_at(&self, kind: Kind, at: Nanos) -> Option<Interval> {
+        let spans = self.complete.get(&kind)?;
+        let after = spans.partition_point(|span| span.lo <= at);
+        spans[..after].last().copied().filter(|span| span.hi >= at)
+    }
+
+    /// True if no object of `kind` can have existed in `window` without being known.
+    #[must_use]
+    pub fn is_exhaustive(&self, kind: Kind, window: Interval) -> bool {
+        let Some(span) = self.span_at(kind, window.lo) else {
+            // A single instant at which everything was listed.
+            return window.lo == window.hi
+                && self.listed.get(&kind).is_some_and(|at| at.binary_search(&window.lo).is_ok());
+        };
+        let listed = self.listed.get(&kind).is_some_and(|instants| {
+            let from = instants.partition_point(|at| *at < span.lo.plus(-JOIN_NS));
+            instants.get(from).is_some_and(|at| *at <= span.hi.plus(JOIN_NS))
+        });
+        let born = self.birth.is_some_and(|birth| birth >= span.lo.plus(-JOIN_NS) && birth <= span.hi);
+        span.hi >= window.hi && (listed || born)
+    }
+
+    /// Edges of the complete spans of `kind`: a claim about absence may change only there.
+    pub fn edges(&self, kind: Kind) -> impl Iterator<Item = Nanos> + '_ {
+        self.complete.get(&kind).into_iter().flatten().flat_map(|span| [span.lo, span.hi])
+    }
+
+    /// Complete spans of `kind`, sorted.
+    #[must_use]
+    pub fn spans(&self, kind: Kind) -> &[Interval] {
+        self.complete.get(&kind).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn join(spans: &mut Vec<Interval>) {
+    spans.sort_unstable();
+    let mut joined: Vec<Interval> = Vec::with_capacity(spans.len());
+    for span in spans.drain(..) {
+        match joined.last_mut() {
+            Some(last) if span.lo <= last.hi.plus(JOIN_NS) => last.hi = last.hi.max(span.hi),
+            _ => joined.push(span),
+        }
+    }
+    *spans = joined;
+}

@@ -1,0 +1,73 @@
+//! Facts of the cluster as a whole, read from its objects: domain, address ranges, DNS addresses.
+//!
+//! Enters: a finished history. Leaves: sorted values. Deliberately absent: guesses; what the objects do not tell is
+//! left empty and asked for.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use truename_model::name::Name;
+use truename_model::object::Object;
+
+use super::History;
+
+/// What the objects say of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterFacts {
+    /// Cluster domain, from the kubelet's or kubeadm's ConfigMap.
+    pub domain: Option<Name>,
+    /// Service ranges named by kubeadm, as text.
+    pub service_cidrs: BTreeSet<String>,
+    /// Pod ranges of nodes and of kubeadm, as text.
+    pub pod_cidrs: BTreeSet<String>,
+    /// Cluster IPs of the DNS service.
+    pub dns_ips: BTreeSet<IpAddr>,
+    /// (namespace, name) of the DNS services.
+    pub dns_services: BTreeSet<(String, String)>,
+    /// Addresses of pods that serve DNS.
+    pub dns_pods: BTreeSet<IpAddr>,
+}
+
+impl ClusterFacts {
+    pub(super) fn gather(history: &History) -> Self {
+        let mut facts = Self::default();
+        for timeline in history.timelines() {
+            for state in timeline.entries.iter().filter_map(|entry| entry.state.as_ref()) {
+                let (meta, dns_label) =
+                    (&state.meta, state.meta.labels.get("k8s-app").is_some_and(|app| app == "kube-dns"));
+                match &*state.object {
+                    Object::Node(node) => facts.pod_cidrs.extend(node.pod_cidrs.iter().cloned()),
+                    Object::Service(service) if meta.namespace == "kube-system" => {
+                        if meta.name == "kube-dns" || dns_label {
+                            facts.dns_ips.extend(service.cluster_ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()));
+                            facts.dns_services.insert((meta.namespace.clone(), meta.name.clone()));
+                        }
+                    }
+                    Object::Pod(pod) if dns_label => facts.dns_pods.extend(pod.ips.iter().copied()),
+                    Object::ConfigMap(map) if meta.namespace == "kube-system" => {
+                        map.data.values().for_each(|text| facts.read_config(text));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        facts
+    }
+
+    /// Reads the lines of a kubeadm or kubelet configuration that name the domain and ranges.
+    fn read_config(&mut self, text: &str) {
+        for line in text.lines() {
+            let Some((key, value)) = line.trim().split_once(':') else { continue };
+            let value = value.trim().trim_matches('"');
+            if value.is_empty() {
+                continue;
+            }
+            match key {
+                "clusterDomain" | "dnsDomain" if self.domain.is_none() => self.domain = Name::parse(value).ok(),
+                "serviceSubnet" => self.service_cidrs.extend(value.split(',').map(str::to_owned)),
+                "podSubnet" => self.pod_cidrs.extend(value.split(',').map(str::to_owned)),
+                _ => {}
+            }
+        }
+    }
+}
