@@ -1,0 +1,7 @@
+//! Development only: generators, conformance suites against other projects' goldens, scoring of cases, benchmarks.
+//!
+//! Deliberately absent: anything the shipped program uses.
+
+// Layer list: a module may use only modules above it (`cargo xtask tidy`).
+pub mod suite;
+pub mod generate;
