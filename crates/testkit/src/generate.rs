@@ -303,77 +303,94 @@ fn encode_dns(query: &Query, response: bool) -> Vec<u8> {
     out
 }
 
-/// Writes the watch stream of the namespaces, services and pods that [`traffic`] implies over its whole time.
+/// Writes a watch stream (with receive times) of the namespaces, services and pods that [`traffic`] implies.
 ///
 /// # Errors
 /// Those of the writer.
 pub fn objects(load: Load, out: &mut dyn Write) -> io::Result<()> {
-    let span_secs = (load.events / RATE) as i64 + 1;
+    let before = START_SECS - 86_400;
     for namespace in 0..50 {
-        write_object(
-            out,
-            "Namespace",
-            "v1",
-            "",
-            &format!("ns{namespace}"),
-            START_SECS - 86_400,
-            "\"status\":{\"phase\":\"Active\"}",
-        )?;
+        let body = "\"status\":{\"phase\":\"Active\"}";
+        Object {
+            kind: "Namespace",
+            namespace: "",
+            name: format!("ns{namespace}"),
+            created: before,
+            body: body.into(),
+        }
+        .write(out, "ADDED", before)?;
     }
     for rank in (0..load.names).filter(|rank| rank % 4 != 3) {
-        let address = service_address(rank);
+        let ip = service_address(rank);
         let body = format!(
-            "\"spec\":{{\"type\":\"ClusterIP\",\"clusterIP\":\"{address}\",\"clusterIPs\":[\"{address}\"],\"ports\":[{{\"name\":\"http\",\"port\":80,\"protocol\":\"TCP\"}}]}}"
+            "\"spec\":{{\"type\":\"ClusterIP\",\"clusterIP\":\"{ip}\",\"clusterIPs\":[\"{ip}\"],\"ports\":[{{\"name\":\"http\",\"port\":80,\"protocol\":\"TCP\"}}]}}"
         );
-        write_object(
-            out,
-            "Service",
-            "v1",
-            &format!("ns{}", rank % 50),
-            &format!("svc{rank}"),
-            START_SECS - 86_400,
-            &body,
-        )?;
+        let namespace = format!("ns{}", rank % 50);
+        Object { kind: "Service", namespace: &namespace, name: format!("svc{rank}"), created: before, body }
+            .write(out, "ADDED", before)?;
     }
+    pods(load, out)
+}
+
+/// Pods by slot; each lives [`CHURN_SECS`], then the slot's address goes to the next one.
+fn pods(load: Load, out: &mut dyn Write) -> io::Result<()> {
+    let end = START_SECS + (load.events / RATE) as i64 + 1;
+    let mut changes: Vec<(i64, u32, i64, bool)> = Vec::new();
     for slot in 0..load.pods {
         let mut born = START_SECS - 60 - i64::from(slot % CHURN_SECS as u32);
-        while born < START_SECS + span_secs {
-            let body = format!(
-                "\"spec\":{{\"nodeName\":\"node-{}\"}},\"status\":{{\"phase\":\"Running\",\"podIP\":\"{ip}\",\"podIPs\":[{{\"ip\":\"{ip}\"}}]}}",
-                slot % 50,
-                ip = pod_address(slot)
-            );
-            write_object(
-                out,
-                "Pod",
-                "v1",
-                &format!("ns{}", slot % 50),
-                &format!("pod{slot}-{born}"),
-                born,
-                &body,
-            )?;
+        while born < end {
+            changes.push((born, slot, born, true));
+            changes.push((born + CHURN_SECS - 2, slot, born, false));
             born += CHURN_SECS;
         }
+    }
+    changes.sort_unstable();
+    let mut listed = true;
+    for (at, slot, born, added) in changes.into_iter().filter(|change| change.0 < end) {
+        if listed && at >= START_SECS - 10 {
+            listed = false;
+            writeln!(
+                out,
+                "{{\"received\":\"{}\",\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"{at}\",\"annotations\":{{\"k8s.io/initial-events-end\":\"true\"}}}}}}}}",
+                stamp(at)
+            )?;
+        }
+        let ip = pod_address(slot);
+        let body = format!(
+            "\"spec\":{{\"nodeName\":\"node-{}\"}},\"status\":{{\"phase\":\"Running\",\"podIP\":\"{ip}\",\"podIPs\":[{{\"ip\":\"{ip}\"}}]}}",
+            slot % 50
+        );
+        let namespace = format!("ns{}", slot % 50);
+        Object { kind: "Pod", namespace: &namespace, name: format!("pod{slot}-{born}"), created: born, body }
+            .write(out, if added { "ADDED" } else { "DELETED" }, at)?;
     }
     Ok(())
 }
 
-/// Writes a dump line; `deleted` objects are left to the reader's rule that a later holder of the address took over.
-fn write_object(
-    out: &mut dyn Write,
-    kind: &str,
-    api: &str,
-    namespace: &str,
-    name: &str,
-    created_secs: i64,
-    body: &str,
-) -> io::Result<()> {
-    let created = truename_model::Nanos(created_secs * 1_000_000_000).to_string();
-    let created = format!("{}Z", &created[..19]);
-    writeln!(
-        out,
-        "{{\"type\":\"ADDED\",\"object\":{{\"kind\":\"{kind}\",\"apiVersion\":\"{api}\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\",\"uid\":\"{kind}-{namespace}-{name}\",\"resourceVersion\":\"{created_secs}\",\"creationTimestamp\":\"{created}\"}},{body}}}}}"
-    )
+struct Object<'a> {
+    kind: &'a str,
+    namespace: &'a str,
+    name: String,
+    created: i64,
+    body: String,
+}
+
+impl Object<'_> {
+    fn write(&self, out: &mut dyn Write, event: &str, received: i64) -> io::Result<()> {
+        let Self { kind, namespace, name, created, body } = self;
+        writeln!(
+            out,
+            "{{\"received\":\"{}\",\"type\":\"{event}\",\"object\":{{\"kind\":\"{kind}\",\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"{namespace}\",\"uid\":\"{kind}-{namespace}-{name}\",\"resourceVersion\":\"{received}\",\"creationTimestamp\":\"{}\"}},{body}}}}}",
+            stamp(received),
+            stamp(*created)
+        )
+    }
+}
+
+/// RFC 3339 with whole seconds.
+fn stamp(secs: i64) -> String {
+    let text = truename_model::Nanos(secs * 1_000_000_000).to_string();
+    format!("{}Z", &text[..19])
 }
 
 #[cfg(test)]
