@@ -47,7 +47,7 @@ impl Random {
 
     /// A number below `bound` (which must not be 0).
     pub fn below(&mut self, bound: u32) -> u32 {
-        ((self.bits() >> 32) * u64::from(bound) >> 32) as u32
+        (((self.bits() >> 32) * u64::from(bound)) >> 32) as u32
     }
 
     fn unit(&mut self) -> f64 {
@@ -100,7 +100,6 @@ fn service_address(service: u32) -> Ipv4Addr {
 
 /// Streams lookups: every intent of a pod in a namespace walks its search list, A and AAAA.
 struct Lookups {
-    load: Load,
     random: Random,
     names: Zipf,
     pods: Zipf,
@@ -111,7 +110,6 @@ struct Lookups {
 impl Lookups {
     fn new(load: Load) -> Self {
         Self {
-            load,
             random: Random::new(load.seed),
             names: Zipf::new(load.names, load.exponent),
             pods: Zipf::new(load.pods, load.exponent),
