@@ -73,6 +73,8 @@ class Receiver:
     def close(self):
         self.listener.close()
         with self.lock:
+            if self.closed:
+                return
             self.closed = True
             self.file.write(control(STOP, None))
             self.file.close()

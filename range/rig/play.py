@@ -273,7 +273,7 @@ class Player:
         mode = options.get("mode", "race")
         replica = self.replicas.list()[int(options.get("replica", 1)) - 1]
         if mode == "muted":
-            self.upstream.rule(name, "dead")
+            self.upstream.rule(name, "dead", "A")
         elif mode in ("late", "race"):
             self.upstream.rule(name, "slow", 0.4 if mode == "late" else 0.06)
         self.truth.lie(address, "forged-upstream", name)

@@ -47,7 +47,8 @@ class Upstream:
         self.tcp.bind((ADDRESS, 53))
         self.tcp.listen(8)
         self._wait_knot()
-        threading.Thread(target=self._serve_udp, daemon=True).start()
+        self.thread = threading.Thread(target=self._serve_udp, daemon=True)
+        self.thread.start()
         threading.Thread(target=self._serve_tcp, daemon=True).start()
 
     def _wait_knot(self):
@@ -63,7 +64,7 @@ class Upstream:
     # Orders
 
     def rule(self, suffix, kind, value=None):
-        """kind: slow (value seconds), dead, echo (value: the name to answer with), refuse."""
+        """kind: slow (value seconds), dead (value: a type, or all), echo (value: the name to answer with), refuse."""
         self.rules.insert(0, (suffix.rstrip(".").lower(), kind, value))
 
     def heal(self, suffix=None):
@@ -114,11 +115,12 @@ class Upstream:
 
     def _fate(self, query):
         """(delay or None for no answer, answer)"""
-        name = dnswire.parse(query).name.lower().rstrip(".")
+        asked = dnswire.parse(query)
+        name = asked.name.lower().rstrip(".")
         for suffix, kind, value in self.rules:
             if suffix and name != suffix and not name.endswith("." + suffix):
                 continue
-            if kind == "dead":
+            if kind == "dead" and value in (None, asked.type):
                 return None, None
             if kind == "slow":
                 return value, self._respond(query)
@@ -133,8 +135,8 @@ class Upstream:
         while not self.stopped:
             pause = max(0.0, waiting[0][0] - time.monotonic()) if waiting else 0.5
             if select.select([self.udp], [], [], pause)[0]:
-                query, client = self.udp.recvfrom(65535)
                 try:
+                    query, client = self.udp.recvfrom(65535)
                     delay, reply = self._fate(query)
                 except (OSError, ValueError):
                     continue
@@ -168,6 +170,6 @@ class Upstream:
 
     def stop(self):
         self.stopped = True
-        time.sleep(0.05)
+        self.thread.join(1)
         self.udp.close()
         self.tcp.close()
