@@ -5,14 +5,26 @@
 //! Deliberately absent: files, sockets, clocks, and the zone data behind opaque plugins.
 
 // Layer list: a module may use only modules above it.
-pub mod diagnostic;
 pub mod lexer;
+pub mod diagnostic;
 pub mod parser;
 pub mod hash;
 pub mod zone;
+pub mod value;
+pub mod order;
+pub mod dispenser;
+pub mod schema;
+pub mod kubernetes;
+pub mod registry;
+pub mod server;
 
 pub use diagnostic::{CorefileError, ErrorKind};
 pub use hash::{running_hash, running_json};
+pub use kubernetes::{Fallthrough, K8sExternal, KubernetesOptions, LabelSelector, PodMode};
 pub use lexer::Token;
+pub use order::{Version, plugin_order};
 pub use parser::{Env, ImportedFile};
+pub use registry::Plugin;
+pub use schema::Stanza;
+pub use server::{Corefile, Directive, ServerBlock, parse, parse_for, server_for, servers_for};
 pub use zone::{Key, Transport};
