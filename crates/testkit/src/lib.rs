@@ -5,3 +5,4 @@
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod suite;
 pub mod generate;
+pub mod truth_file;

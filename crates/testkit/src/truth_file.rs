@@ -1,0 +1,167 @@
+//! A recorded case on disk: `case.json`, `truth.jsonl`, and the table of what each set of sources allows
+//! (docs/formats/case.md). Read for scoring only; nothing of it reaches the program under test.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Most octets of a truth file.
+const TRUTH_MAX: u64 = 1 << 30;
+
+/// A finding that the scenario expects.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Expected {
+    /// Rule id.
+    pub rule: String,
+    /// Severity word.
+    pub severity: String,
+    /// Subject as shown.
+    #[serde(default)]
+    pub subject: String,
+    /// Target as shown.
+    #[serde(default)]
+    pub target: String,
+}
+
+/// `case.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CaseFile {
+    /// Name.
+    pub name: String,
+    /// Source words (`log`, `dnstap`, …) as the verdict table knows them.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// Expected findings.
+    #[serde(default)]
+    pub expect: Vec<Expected>,
+    /// Name of the full case whose files this one uses.
+    #[serde(default)]
+    pub partial_of: Option<String>,
+    /// Files of the recording that belong to it (globs); empty: all.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Profile, relative to the case, if it has one.
+    #[serde(default)]
+    pub profile: Option<String>,
+}
+
+/// One line of `truth.jsonl`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TruthLine {
+    /// When the query left the pod, nanoseconds since the epoch.
+    pub t_ns: i64,
+    /// UID of the pod that asked, or `node:NAME`.
+    pub pod_uid: String,
+    /// Client address.
+    pub client: std::net::IpAddr,
+    /// Client port.
+    pub port: u16,
+    /// Message id.
+    pub id: u16,
+    /// Name, lower case.
+    pub name: String,
+    /// Type.
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// Owners possible within the stated skew.
+    pub owners: Vec<String>,
+    /// Whether the answer was true.
+    #[serde(rename = "true")]
+    pub is_true: bool,
+    /// Kind of the lie, if it was one.
+    #[serde(default)]
+    pub lie: Option<String>,
+    /// Class of the lookup.
+    pub class: String,
+    /// The recording holds query and answer.
+    #[serde(default)]
+    pub seen_in_full: bool,
+    /// Return code that the pod got.
+    #[serde(default)]
+    pub rcode: Option<serde_json::Value>,
+    /// Number of records in the answer that the pod got.
+    #[serde(default)]
+    pub answers: Vec<String>,
+}
+
+/// A case with its files found.
+#[derive(Clone, Debug)]
+pub struct CaseDir {
+    /// The file.
+    pub case: CaseFile,
+    /// Folder of the recording (of the full case, for a partial one).
+    pub recording: PathBuf,
+    /// Truth lines, in order of time.
+    pub truth: Vec<TruthLine>,
+    /// Own folder.
+    pub dir: PathBuf,
+}
+
+fn invalid(path: &Path, what: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
+}
+
+/// Reads a file, decompressing `NAME.zst` where `NAME` is absent.
+fn read(path: &Path) -> io::Result<String> {
+    let packed = path.with_file_name(format!("{}.zst", path.file_name().unwrap_or_default().to_string_lossy()));
+    let mut text = String::new();
+    if packed.is_file() {
+        zstd::Decoder::new(File::open(&packed)?)?.take(TRUTH_MAX).read_to_string(&mut text)?;
+    } else {
+        File::open(path).map_err(|error| invalid(path, error))?.take(TRUTH_MAX).read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// Reads one case.
+///
+/// # Errors
+/// The file and what is wrong with it.
+pub fn read_case(dir: &Path) -> io::Result<CaseDir> {
+    let path = dir.join("case.json");
+    let case: CaseFile = serde_json::from_str(&read(&path)?).map_err(|error| invalid(&path, error))?;
+    let full = case.partial_of.as_ref().map_or_else(|| dir.to_path_buf(), |name| dir.with_file_name(name));
+    let path = full.join("truth.jsonl");
+    let lines = read(&path)?;
+    let truth = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(|error| invalid(&path, error))?;
+    Ok(CaseDir { case, recording: full.join("recording"), truth, dir: dir.to_path_buf() })
+}
+
+/// Folders below `root` (or `root` itself) that hold a `case.json`, sorted.
+///
+/// # Errors
+/// Those of reading the folder.
+pub fn find_cases(root: &Path) -> io::Result<Vec<PathBuf>> {
+    if root.join("case.json").is_file() {
+        return Ok(vec![root.to_path_buf()]);
+    }
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(root)?.flatten().map(|entry| entry.path()).filter(|dir| dir.join("case.json").is_file()).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Strongest verdict by (source set, class): `docs/formats/verdict-strength.tsv`, which is no part of the program.
+#[derive(Clone, Debug, Default)]
+pub struct Strength(BTreeMap<(String, String), String>);
+
+impl Strength {
+    /// Reads the table: `sources<TAB>class<TAB>verdict`, `#` begins a comment.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let rows = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let mut cells = line.split('\t').map(str::trim);
+            Some(((cells.next()?.to_owned(), cells.next()?.to_owned()), cells.next()?.to_owned()))
+        });
+        Self(rows.collect())
+    }
+
+    /// The strongest verdict word for a source set and a class.
+    #[must_use]
+    pub fn of(&self, sources: &str, class: &str) -> Option<&str> {
+        self.0.get(&(sources.to_owned(), class.to_owned())).map(String::as_str)
+    }
+}
