@@ -1,0 +1,150 @@
+//! Walks JSON without building it and tells where each value stands. Enters: bytes, whole or cut; leaves: calls.
+//!
+//! Iterative and bounded in depth; on damage it stops where it is. Deliberately absent: decoding of numbers.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Deepest nesting walked; serde_json stops at the same depth.
+pub const DEPTH_MAX: usize = 128;
+
+/// One step of the path to a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// In an object under this key.
+    Key(Cow<'a, str>),
+    /// In an array.
+    Index,
+}
+
+/// What stands at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A string; the range is that of its inside, without the quotes, escapes as written.
+    String,
+    /// A number, truth or null.
+    Scalar,
+    /// An object or array begins; the range is empty.
+    Open,
+    /// An object or array ends; the path is its own, the range that of the whole.
+    Close,
+}
+
+/// Walks `bytes` and calls `visit(path, token, range)` in order. Returns where it stopped.
+pub fn walk<'a>(bytes: &'a [u8], visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>)) -> usize {
+    let mut walker = Walker { bytes, at: 0, path: Vec::new(), open: Vec::new() };
+    while walker.step(visit).is_some() {}
+    walker.at
+}
+
+struct Walker<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    path: Vec<Step<'a>>,
+    /// Starts of the open objects and arrays, and whether each is an object.
+    open: Vec<(usize, bool)>,
+}
+
+impl<'a> Walker<'a> {
+    fn step(&mut self, visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>)) -> Option<()> {
+        self.skip_padding();
+        let byte = *self.bytes.get(self.at)?;
+        let in_object = self.open.last().is_some_and(|(_, object)| *object);
+        match byte {
+            b'}' | b']' => self.close(visit),
+            b'"' if in_object && !self.after_key() => {
+                let inside = self.string()?;
+                let key = unescape(&self.bytes[inside]);
+                self.skip_padding();
+                if self.bytes.get(self.at) != Some(&b':') {
+                    return None;
+                }
+                self.at += 1;
+                self.path.push(Step::Key(key));
+                Some(())
+            }
+            _ if in_object && !self.after_key() => None,
+            _ => self.value(byte, visit),
+        }
+    }
+
+    /// True if the innermost object's key was read and its value is due.
+    fn after_key(&self) -> bool {
+        self.path.len() == self.open.len()
+    }
+
+    fn value(&mut self, byte: u8, visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>)) -> Option<()> {
+        if self.open.last().is_some_and(|(_, object)| !object) {
+            self.path.push(Step::Index);
+        }
+        match byte {
+            b'{' | b'[' => {
+                if self.open.len() >= DEPTH_MAX {
+                    return None;
+                }
+                visit(&self.path, Token::Open, self.at..self.at);
+                self.open.push((self.at, byte == b'{'));
+                self.at += 1;
+            }
+            b'"' => {
+                let inside = self.string()?;
+                visit(&self.path, Token::String, inside);
+                self.path.pop();
+            }
+            _ => {
+                let len = self.bytes[self.at..].iter().take_while(|b| !ends_scalar(**b)).count();
+                if len == 0 {
+                    return None;
+                }
+                visit(&self.path, Token::Scalar, self.at..self.at + len);
+                self.at += len;
+                self.path.pop();
+            }
+        }
+        Some(())
+    }
+
+    fn close(&mut self, visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>)) -> Option<()> {
+        let (start, _) = self.open.pop()?;
+        // A key without value before the bracket.
+        self.path.truncate(self.open.len());
+        self.at += 1;
+        visit(&self.path, Token::Close, start..self.at);
+        self.path.pop();
+        Some(())
+    }
+
+    /// Reads a string from its quote on; the range of its inside.
+    fn string(&mut self) -> Option<Range<usize>> {
+        let start = self.at + 1;
+        let mut at = start;
+        loop {
+            at += memchr::memchr2(b'"', b'\\', self.bytes.get(at..)?)?;
+            if self.bytes[at] == b'"' {
+                self.at = at + 1;
+                return Some(start..at);
+            }
+            at += 2;
+        }
+    }
+
+    fn skip_padding(&mut self) {
+        let rest = &self.bytes[self.at..];
+        self.at += rest.iter().take_while(|b| b.is_ascii_whitespace() || **b == b',').count();
+    }
+}
+
+fn ends_scalar(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b',' | b'}' | b']' | b'{' | b'[' | b'"' | b':')
+}
+
+fn unescape(inside: &[u8]) -> Cow<'_, str> {
+    if !inside.contains(&b'\\') {
+        return String::from_utf8_lossy(inside);
+    }
+    let mut quoted = Vec::with_capacity(inside.len() + 2);
+    quoted.push(b'"');
+    quoted.extend_from_slice(inside);
+    quoted.push(b'"');
+    serde_json::from_slice::<String>(&quoted).map_or_else(|_| String::from_utf8_lossy(inside), Cow::Owned)
+}
