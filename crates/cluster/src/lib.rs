@@ -6,3 +6,6 @@
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod corefile;
 pub mod history;
+pub mod view;
+pub mod names;
+pub mod truth;

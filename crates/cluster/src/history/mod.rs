@@ -163,6 +163,13 @@ impl History {
         names.and_then(|names| names.get(name)).map_or(&[], |ids| ids)
     }
 
+    /// True if services, slices or pods of this namespace were ever seen.
+    #[must_use]
+    pub fn has_namespace(&self, name: &[u8]) -> bool {
+        let kinds = [Kind::Service, Kind::Slice, Kind::Pod, Kind::Endpoints];
+        kinds.iter().any(|kind| self.names.contains_key(&KindKey(*kind, name)))
+    }
+
     /// Slices that carried the label of this service at any time (`b""`: no label).
     #[must_use]
     pub fn slices_of(&self, namespace: &[u8], service: &[u8]) -> &[TimelineId] {
