@@ -77,7 +77,7 @@ class Replicas:
     def __init__(self, plane, network, children, kubelet, folder, recording):
         self.plane, self.network, self.children, self.kubelet = plane, network, children, kubelet
         self.folder, self.recording = folder, recording
-        self.lag, self.stopped, self.corefile = 1.0, False, COREFILE
+        self.lags, self.stopped, self.corefile = {}, False, COREFILE   # lags: replica's number -> seconds; else 1 s
         self.running = {}       # pod uid -> (pod, folder, receiver, restarts)
         self.receivers = []
         kubelet.replica_starter = self.start_replica
@@ -106,11 +106,11 @@ class Replicas:
         corefile = event["object"]["data"]["Corefile"]
         if corefile != self.corefile:
             self.corefile = corefile
-            threading.Timer(self.lag, self._write_all).start()
+            for number, pod in enumerate(self.list(), 1):
+                threading.Timer(self.lags.get(number, 1.0), self._write, (pod, corefile)).start()
 
-    def _write_all(self):
-        for _, folder, _, _ in list(self.running.values()):
-            (folder / "etc" / "Corefile").write_text(self.corefile)
+    def _write(self, pod, corefile):
+        (self.running[pod.uid][1] / "etc" / "Corefile").write_text(corefile)
 
     def start_replica(self, pod):
         folder = self.folder / pod.name

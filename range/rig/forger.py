@@ -6,6 +6,7 @@ ids and is off the path (its packets come from the internet side, with another I
 import random
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -57,7 +58,7 @@ class Tap:
 class UpstreamForger:
     """Forges the answer to `name` for one replica: `wrong` bad ids first, then (unless it fails) the right one."""
 
-    def __init__(self, network, replica, name, address, wrong, wins, ttl=3600, seed=1, tries=1, limit=None):
+    def __init__(self, network, replica, name, address, wrong, wins, ttl=3600, seed=1, tries=1):
         self.replica, self.name, self.address = replica.address, name.rstrip(".").lower() + ".", address
         self.wrong, self.wins, self.ttl, self.random, self.tries = wrong, wins, ttl, random.Random(seed), tries
         self.raw = netns.sock(network.internet, kind=socket.SOCK_RAW, proto=socket.IPPROTO_RAW)
@@ -87,22 +88,69 @@ class UpstreamForger:
 
 
 class PathForger:
-    """On the path between a pod and the cluster DNS (on its node): sees the id, answers first, from the Service's address."""
+    """On the path between a pod and the cluster DNS (on its node): sees the id, drops the question, answers in its place."""
 
-    def __init__(self, network, pod, name, address, ttl=30, aa=True, limit=1000):
-        self.name, self.address, self.ttl, self.aa, self.limit = name.rstrip(".").lower() + ".", address, ttl, aa, limit
+    def __init__(self, network, pod, name, address, ttl=30, aa=True):
+        self.name, self.address, self.ttl, self.aa = name.rstrip(".").lower() + ".", address, ttl, aa
+        self.network, self.table = network, f"path_{self.name.split('.')[0]}"
         self.raw = netns.sock(network.node, kind=socket.SOCK_RAW, proto=socket.IPPROTO_RAW)
         interface = "p" + pod.netns.rsplit("-p", 1)[1]
         self.tap = Tap(network.node, interface, self._seen)
+        self._nft(self._drop(pod.address))
+
+    def _drop(self, client):
+        """Questions of this pod for A of this name never reach the DNS: first label and type, at their fixed places."""
+        packed = dnswire.pack_name(self.name)
+        label, kind_at = packed[:packed[0] + 1], 8 * (8 + 12 + len(packed))
+        return (f"table ip {self.table} {{ chain early {{ type filter hook prerouting priority -350; "
+                f"ip saddr {client} udp dport 53 @th,160,{8 * len(label)} 0x{label.hex()} @th,{kind_at},16 0x0001 drop }} }}")
+
+    def _nft(self, text):
+        subprocess.run(netns.command(self.network.node, ["nft", "-f", "-"]), input=text, text=True, check=True,
+                       capture_output=True)
 
     def _seen(self, source, sport, target, dport, message, payload):
-        if message.name.lower() != self.name or message.type != "A" or self.limit <= 0:
+        if message.name.lower() != self.name or message.type != "A":
             return
-        self.limit -= 1
         # A cluster answer of CoreDNS has AA set and RA clear; a careless forger gets it wrong.
-        reply = dnswire.answer(payload, [(None, "A", self.ttl, self.address)], aa=self.aa, ra=not self.aa, edns=False)
+        reply = dnswire.answer(payload, [(None, "A", self.ttl, self.address)], aa=self.aa, ra=not self.aa, edns=self.aa)
         self.raw.sendto(dnswire.udp_packet(target, 53, source, sport, reply, ttl=61), (source, 0))
 
     def stop(self):
+        self._nft(f"delete table ip {self.table}")
         self.tap.stop()
         self.raw.close()
+
+
+class Impostor:
+    """A DNS server in a pod: lies about some names, passes everything else to a true replica and back."""
+
+    def __init__(self, pod, lies, replica):
+        self.lies, self.stopped = lies, False
+        self.socket = netns.sock(pod.netns)
+        self.socket.bind((pod.address, 53))
+        self.socket.settimeout(0.5)
+        self.back = netns.sock(pod.netns)
+        self.back.settimeout(2)
+        self.back.connect((replica, 53))
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while not self.stopped:
+            try:
+                query, client = self.socket.recvfrom(65535)
+                message = dnswire.parse(query)
+                address = self.lies.get(message.name.lower())
+                if address and message.type == "A":
+                    reply = dnswire.answer(query, [(None, "A", 30, address)], aa=True, ra=False)
+                else:
+                    self.back.send(query)
+                    reply = self.back.recv(65535)
+                self.socket.sendto(reply, client)
+            except (OSError, ValueError):
+                continue
+
+    def stop(self):
+        self.stopped = True
+        self.socket.close()
+        self.back.close()

@@ -10,7 +10,7 @@ import time
 
 from . import recon
 from .api import JSON_PATCH
-from .forger import PathForger, UpstreamForger
+from .forger import Impostor, PathForger, UpstreamForger
 
 
 def split(text):
@@ -115,7 +115,7 @@ class Player:
         if "external" in options:
             spec = {"type": "ExternalName", "externalName": options["external"]}
         elif options.get("selector") != "none":
-            spec["selector"] = pairs(options.get("selector")) or {"app": name}
+            spec["selector"] = pairs(options.get("selector")) or {"app": options.get("app", name)}
         if "ip" in options:
             spec["clusterIP"] = options["ip"]
         if options.get("headless") == "yes":
@@ -139,6 +139,16 @@ class Player:
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "metadata": {
                 "namespace": namespace, "name": name, "labels": labels}, "endpoints": endpoints,
             "ports": [{"name": label, "port": int(number), "protocol": options.get("proto", "TCP")}]})
+
+    def do_silence(self, words, options):
+        """silence NAMESPACE/NAME victim=WORKLOAD: a slice of no service with the victims' addresses (their PTR dies)."""
+        victims = ",".join(pod.address for pod in self.kubelet.find(options["victim"]))
+        self.do_slice(words, {**options, "addresses": victims})
+
+    def do_join_dns(self, words, options):
+        """join_dns NAMESPACE/NAME from=WORKLOAD: a slice that makes a pod an endpoint of kube-dns."""
+        addresses = self.kubelet.find(options["from"])[0].address
+        self.do_slice(words, {**options, "service": "kube-dns", "addresses": addresses, "port": "dns:53", "proto": "UDP"})
 
     def do_patch(self, words, options):
         """patch RESOURCE NAMESPACE/NAME JSON (merge patch, from a text block: text=NAME, or in line)."""
@@ -199,7 +209,9 @@ class Player:
     # CoreDNS
 
     def do_corefile(self, words, options):
-        """corefile TEXT: put a text block (or `original`) into the ConfigMap; hijacks=NAME,… names it answers then."""
+        """corefile TEXT: put a text block (or `original`) into the ConfigMap; hijacks=NAME,… names it answers then;
+        lags=1,12: seconds until each replica's kubelet writes the file."""
+        self.replicas.lags = dict(enumerate((float(lag) for lag in options.get("lags", "1").split(",")), 1))
         text = self.range.corefile if words[0] == "original" else self.scenario.texts[words[0]]
         self.who(options).patch("configmaps", "kube-system", "coredns", {"data": {"Corefile": text}})
         now = time.time_ns()
@@ -211,6 +223,15 @@ class Player:
 
     def do_restart(self, words, options):
         self.replicas.restart(self.replicas.list()[int(words[0]) - 1])
+
+    def do_impersonate(self, words, options):
+        """impersonate NAMESPACE/POD NAME=ADDRESS…: a DNS server in that pod that lies about some names and asks a true
+        replica for the rest."""
+        pod = self.kubelet.find(words[0])[0]
+        lies = {name.rstrip(".").lower() + ".": address for name, address in options.items()}
+        for name, address in lies.items():
+            self.truth.lie(address, "dns-impostor", name.rstrip("."))
+        self.forgers.append(Impostor(pod, lies, self.replicas.list()[0].address))
 
     # Lookups
 
@@ -229,6 +250,12 @@ class Player:
         for pod in filter(None, pods):
             for name in names:
                 pod.say(options.get("form", "") + " " + name if "form" in options else name)
+
+    def do_reverse(self, words, options):
+        """reverse WORKLOAD OTHER: a pod of the first looks up the addresses of the other's pods."""
+        pod = self.pick(words[0])
+        for other in self.kubelet.find(words[1]):
+            pod.say(f"ptr {other.address}")
 
     def do_ask(self, words, options):
         """ask WORKLOAD NAME TYPE replica=N: a plain question straight to one replica (or the DNS service)."""
@@ -282,11 +309,11 @@ class Player:
         self.forgers.append(forger)
 
     def do_forge_path(self, words, options):
-        """forge_path WORKLOAD NAME ADDRESS [ttl=N] [aa=no] [limit=N]: on the node, between a pod and the cluster DNS."""
+        """forge_path WORKLOAD NAME ADDRESS [ttl=N] [aa=no]: on the node, between a pod and the cluster DNS."""
         pod = self.kubelet.find(words[0])[0]
         self.truth.lie(words[2], "on-path", words[1])
         self.forgers.append(PathForger(self.range.network, pod, words[1], words[2], int(options.get("ttl", 30)),
-                                       options.get("aa") != "no", int(options.get("limit", 1000))))
+                                       options.get("aa") != "no"))
 
     def do_stop_forging(self, words, options):
         for forger in self.forgers:

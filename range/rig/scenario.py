@@ -55,7 +55,8 @@ def parse(text):
         if not line or line.startswith("#"):
             continue
         try:
-            head, *words = shlex.split(line)
+            about = line.startswith(("about ", "shifted "))   # prose: quotes mean nothing
+            head, *words = line.split() if about else shlex.split(line, comments=True)
             block = _line(scenario, head, words, number)
         except (ValueError, IndexError, KeyError) as error:
             raise BadScenario(f"line {number}: {error}: {line}") from error

@@ -108,6 +108,7 @@ def read_pcap(path):
 class Truth:
     def __init__(self, tap, kubelet, skew_ms):
         self.tap, self.kubelet, self.skew = tap, kubelet, skew_ms * 10**6
+        self.captured = set()   # uids of pods whose own packets are part of the recording
         self.lies = []       # (data, kind, name or None): answers with this data are false
         self.hijacks = []    # (name or suffix, from_ns, to_ns or None): names that the Corefile then answers
 
@@ -209,7 +210,7 @@ class Truth:
                 "rcode": reply.rcode if reply else None,
                 "answers": [f"{record.type} {record.ttl} {record.data}" for record in reply.answers] if reply else [],
                 "true": lie is None, "lie": lie, "class": self._class(message.name, message.type, message.cls, found["t_ns"]),
-                "seen_in_full": bool(replica and answered)}
+                "seen_in_full": bool(replica and answered) or bool(reply and pod.uid in self.captured)}
 
 
 def _in_cluster(name):

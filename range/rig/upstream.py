@@ -33,6 +33,7 @@ class Upstream:
                          for path in sorted((RANGE / "zones").glob("*.zone")))
         conf = zones / "knot.conf"
         conf.write_text(f'server:\n  rundir: "{zones}"\n  listen: 127.0.0.1@5353\n  udp-workers: 1\n  tcp-workers: 1\n'
+                        f'  identity: "resolver-1"\n'
                         f'  background-workers: 1\nlog:\n  - target: stderr\n    any: warning\n'
                         f'database:\n  storage: "{zones}"\n'
                         f'template:\n  - id: default\n    zonefile-sync: -1\n    journal-content: none\nzone:\n{listed}')

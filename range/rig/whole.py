@@ -65,6 +65,7 @@ class Range:
         self.tap.add(pod)
         if any(fnmatch.fnmatch(f"{pod.namespace}/{pod.name}", pattern) for pattern in self.scenario.capture_pods):
             self.recorder.capture(pod, f"pod-{pod.name}")
+            self.truth.captured.add(pod.uid)
 
     def wait_settled(self, seconds=60):
         """Until all pods that exist are ready, and kube-proxy knows the DNS service."""
@@ -155,18 +156,20 @@ def _play(whole, scenario, text, out):
 
 def known(whole):
     """Names by which expectations speak of things: what existed during the run."""
-    held = [(f"pod:{one['namespace']}/{one['pod']}", one["uid"]) for one in whole.kubelet.holdings]
-    replicas = [f"replica:{pod.name}" for pod in whole.replicas.list()]
+    held = [(f"pod {one['namespace']}/{one['pod']}", one["uid"]) for one in whole.kubelet.holdings]
+    replicas = {pod.uid: str(number) for number, pod in enumerate(whole.replicas.list(), 1)}
     return {"pods": dict(held), "replicas": replicas}
 
 
 def resolve(value, subjects):
-    """pod:shop/web-* becomes the pod's full name; replica:1 the first replica's."""
-    if value.startswith("replica:") and value[8:].isdigit():
-        return subjects["replicas"][int(value[8:]) - 1]
-    if "*" in value and value.startswith("pod:"):
-        found = sorted(name for name in subjects["pods"] if fnmatch.fnmatch(name, value))
-        return "|".join(found) or value
+    """`pod shop/web-*` becomes that pod's full name where exactly one pod fits, `replica N` the pod of that replica."""
+    if value.startswith("replica "):
+        names = {number: name for name, uid in subjects["pods"].items() for one, number in subjects["replicas"].items()
+                 if one == uid}
+        return names[value[8:]]
+    if "*" in value and value.startswith("pod "):
+        found = [name for name in subjects["pods"] if fnmatch.fnmatch(name, value)]
+        return found[0] if len(found) == 1 else value
     return value
 
 
