@@ -16,8 +16,8 @@ pub mod pcap;
 pub mod kube;
 pub mod watch;
 pub mod audit;
-pub mod layer;
 pub mod recognise;
+pub mod layer;
 pub mod split;
 pub mod decode;
 

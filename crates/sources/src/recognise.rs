@@ -1,1 +1,385 @@
-//! recognise
+//! What bytes are, told by their content and never by a name. Enters: the head of a layer; leaves: container or format.
+//!
+//! A byte order mark, CRLF and leading blank lines are tolerated. What is not known is named by what it looks like.
+//! Deliberately absent: reading beyond the head.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::corednslog;
+use crate::kube::Syntax;
+use crate::kube::walk::{Step, Token, walk};
+
+/// Octets of a layer that recognition looks at.
+pub const HEAD: usize = 64 << 10;
+
+/// A container: its inside is looked at in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Container {
+    /// RFC 1952, one or more members.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// The .xz file format 1.2.1.
+    Xz,
+    /// POSIX ustar, pax and GNU tar.
+    Tar,
+}
+
+/// A format whose records are decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// CoreDNS's own output, in a wrapping.
+    CoreDnsLog(corednslog::Dialect),
+    /// A frame stream of dnstap messages.
+    Dnstap,
+    /// A packet capture.
+    Pcap,
+    /// A packet capture, next generation.
+    PcapNg,
+    /// Kubernetes objects.
+    KubeObjects(Syntax),
+    /// A watch stream of the API.
+    KubeWatch,
+    /// The API server's audit log.
+    Audit,
+    /// A Corefile.
+    Corefile,
+    /// None of these; the text says what it looks like.
+    Unknown(&'static str),
+}
+
+/// The format in words.
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CoreDnsLog(dialect) => return f.write_str(&dialect.phrase()),
+            Self::Dnstap => "dnstap frame stream",
+            Self::Pcap => "pcap",
+            Self::PcapNg => "pcapng",
+            Self::KubeObjects(Syntax::Json) => "Kubernetes objects, JSON",
+            Self::KubeObjects(Syntax::Yaml) => "Kubernetes objects, YAML",
+            Self::KubeWatch => "Kubernetes watch stream",
+            Self::Audit => "API audit log",
+            Self::Corefile => "Corefile",
+            Self::Unknown(what) => what,
+        })
+    }
+}
+
+/// What a head tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recognised {
+    /// Look inside.
+    Container(Container),
+    /// Split and decode.
+    Format(Format),
+}
+
+/// Tells what a layer is from its first [`HEAD`] octets (or all, if it has fewer).
+#[must_use]
+pub fn recognise(head: &[u8]) -> Recognised {
+    if let Some(container) = container(head) {
+        return Recognised::Container(container);
+    }
+    let format = binary(head).unwrap_or_else(|| text(head));
+    Recognised::Format(format)
+}
+
+fn container(head: &[u8]) -> Option<Container> {
+    match head {
+        [0x1f, 0x8b, 8, ..] => Some(Container::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Container::Zstd),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Container::Xz),
+        _ if head.get(257..262) == Some(b"ustar") => Some(Container::Tar),
+        _ => skippable_zstd(head),
+    }
+}
+
+/// zstd may begin with skippable frames (RFC 8878 §3.1.2): they are passed to find a real one.
+fn skippable_zstd(mut head: &[u8]) -> Option<Container> {
+    while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, rest @ ..] = head {
+        let len = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+        head = rest.get(len..)?;
+        if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            return Some(Container::Zstd);
+        }
+    }
+    None
+}
+
+fn binary(head: &[u8]) -> Option<Format> {
+    match head {
+        [0xd4, 0xc3, 0xb2, 0xa1, ..]
+        | [0xa1, 0xb2, 0xc3, 0xd4, ..]
+        | [0x4d, 0x3c, 0xb2, 0xa1, ..]
+        | [0xa1, 0xb2, 0x3c, 0x4d, ..]
+        // "Modified" pcap of Kuznetzov's patch.
+        | [0x34, 0xcd, 0xb2, 0xa1, ..]
+        | [0xa1, 0xb2, 0xcd, 0x34, ..] => Some(Format::Pcap),
+        [0x0a, 0x0d, 0x0d, 0x0a, _, _, _, _, 0x1a, 0x2b, 0x3c, 0x4d, ..]
+        | [0x0a, 0x0d, 0x0d, 0x0a, _, _, _, _, 0x4d, 0x3c, 0x2b, 0x1a, ..] => Some(Format::PcapNg),
+        [0, 0, 0, 0, len @ ..] => frame_stream(len),
+        _ => None,
+    }
+}
+
+/// A control frame (escape already read): its length, its type, and the content type if it has one.
+fn frame_stream(rest: &[u8]) -> Option<Format> {
+    let word = |at: usize| Some(u32::from_be_bytes(rest.get(at..at + 4)?.try_into().ok()?));
+    let (len, kind) = (word(0)?, word(4)?);
+    // START and READY open a stream; ACCEPT, STOP and FINISH are seen where a capture holds one direction.
+    if !(4..=512).contains(&len) || !(1..=5).contains(&kind) {
+        return None;
+    }
+    let is_dnstap = |text: &[u8]| memchr::memmem::find(text, b"protobuf:dnstap.Dnstap").is_some();
+    let fields = rest.get(8..).unwrap_or_default();
+    let fields = &fields[..fields.len().min(len as usize - 4)];
+    if fields.len() >= 8 && !is_dnstap(fields) {
+        return Some(Format::Unknown("a frame stream of another content type than dnstap"));
+    }
+    Some(Format::Dnstap)
+}
+
+fn text(head: &[u8]) -> Format {
+    let body = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    if head.is_empty() {
+        return Format::Unknown("an empty file");
+    }
+    if body.is_empty() {
+        return Format::Unknown("blank text");
+    }
+    if let Some(format) = json(body) {
+        return format;
+    }
+    if is_kube_yaml(body) {
+        return Format::KubeObjects(Syntax::Yaml);
+    }
+    if is_corefile(body) {
+        return Format::Corefile;
+    }
+    if let Some(dialect) = corednslog::detect(head) {
+        return Format::CoreDnsLog(dialect);
+    }
+    Format::Unknown(looks_like(head))
+}
+
+/// Lines of a JSON text looked at before it is given up.
+const JSON_LINES: usize = 32;
+
+/// A JSON format, or `None` where the text is no JSON or JSON that the log reader must judge.
+fn json(body: &[u8]) -> Option<Format> {
+    if !matches!(body.first(), Some(b'{' | b'[')) {
+        return None;
+    }
+    // The first value may be torn or of no use (a rotated file begins in the middle): later lines are tried too.
+    let mut rest = body;
+    for _ in 0..JSON_LINES {
+        match json_value(rest) {
+            Json::Is(format) => return Some(format),
+            Json::Log => return None,
+            Json::Other => {}
+        }
+        let next = memchr::memchr(b'\n', rest)?;
+        rest = rest[next..].trim_ascii_start();
+        if rest.is_empty() {
+            return None;
+        }
+    }
+    None
+}
+
+enum Json {
+    Is(Format),
+    /// A line of a log: another reader must say whose.
+    Log,
+    Other,
+}
+
+/// The members of the first value that tell what it is: keys at the top, and below `event` and the list items.
+#[derive(Default)]
+struct Members {
+    kind: Option<String>,
+    api_version: Option<String>,
+    event_type: Option<String>,
+    keys: Vec<String>,
+}
+
+impl Members {
+    fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|have| have == key)
+    }
+}
+
+fn json_value(text: &[u8]) -> Json {
+    let mut top = Members::default();
+    let mut inner = Members::default();
+    let is_array = text.first() == Some(&b'[');
+    let mut ended = false;
+    walk(text, &mut |path, token, range| {
+        if ended {
+            return;
+        }
+        ended = path.is_empty() && token == Token::Close;
+        let value = &text[range];
+        match path {
+            [Step::Key(key)] if token != Token::Close => note(&mut top, key, token, value),
+            [Step::Index, Step::Key(key)] if is_array && token != Token::Close => note(&mut top, key, token, value),
+            [Step::Key(outer), Step::Index, Step::Key(key)] if outer == "items" && token != Token::Close => {
+                note(&mut inner, key, token, value);
+            }
+            [Step::Key(outer), Step::Key(key)] if outer == "event" && token != Token::Close => {
+                note(&mut inner, key, token, value);
+            }
+            _ => {}
+        }
+    });
+    judge(&top, &inner)
+}
+
+fn note(members: &mut Members, key: &str, token: Token, value: &[u8]) {
+    if members.keys.len() < 64 && !members.has(key) {
+        members.keys.push(key.to_owned());
+    }
+    if token != Token::String {
+        return;
+    }
+    let text = || Some(String::from_utf8_lossy(value).into_owned());
+    match key {
+        "kind" if members.kind.is_none() => members.kind = text(),
+        "apiVersion" if members.api_version.is_none() => members.api_version = text(),
+        "type" if members.event_type.is_none() => members.event_type = text(),
+        _ => {}
+    }
+}
+
+fn judge(top: &Members, inner: &Members) -> Json {
+    let is_audit = |members: &Members| {
+        members.api_version.as_deref().is_some_and(|version| version.starts_with("audit.k8s.io/"))
+            || ["auditID", "stage", "verb"].iter().all(|key| members.has(key))
+    };
+    let is_event = |members: &Members| {
+        let known = ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"];
+        members.has("object") && members.event_type.as_deref().is_some_and(|word| known.contains(&word))
+    };
+    if is_audit(top) || is_audit(inner) {
+        return Json::Is(Format::Audit);
+    }
+    if is_event(top) || (top.has("event") && is_event(inner)) {
+        return Json::Is(Format::KubeWatch);
+    }
+    // Docker's json-file and CoreDNS's JSON mode.
+    if (top.has("log") && (top.has("stream") || top.has("time"))) || (top.has("level") && top.has("msg")) {
+        return Json::Log;
+    }
+    let is_object = |members: &Members| members.kind.is_some() && members.api_version.is_some();
+    if is_object(top) || is_object(inner) || (top.has("items") && (top.has("kind") || inner.has("metadata"))) {
+        return Json::Is(Format::KubeObjects(Syntax::Json));
+    }
+    Json::Other
+}
+
+/// `apiVersion:` and `kind:` as keys of a document or of a list item.
+fn is_kube_yaml(body: &[u8]) -> bool {
+    let (mut version, mut kind) = (false, false);
+    for line in body.split(|b| *b == b'\n') {
+        let line = line.trim_ascii();
+        let line = line.strip_prefix(b"- ").unwrap_or(line);
+        version |= line.starts_with(b"apiVersion:");
+        kind |= line.starts_with(b"kind:");
+        if version && kind {
+            return true;
+        }
+    }
+    false
+}
+
+/// Plugins by which a server block is told from any other text with braces; those that other programs' configurations
+/// know too (`root`, `header`, `import` …) are left out.
+const PLUGINS: [&str; 49] = [
+    "acl", "any", "auto", "autopath", "azure", "bind", "bufsize", "cache", "cancel", "chaos", "clouddns", "debug",
+    "dns64", "dnssec", "dnstap", "dynupdate", "erratic", "errors", "etcd", "file", "forward", "geoip", "grpc",
+    "health", "hosts", "k8s_external", "kubernetes", "loadbalance", "local", "log", "loop", "metadata", "minimal",
+    "multisocket", "nomad", "nsid", "pprof", "prometheus", "proxyproto", "quic", "ready", "reload", "rewrite",
+    "route53", "secondary", "siit", "template", "trace", "whoami",
+];
+
+/// Server blocks: `KEY… {`, plugins, `}`. The first block must hold a known plugin, or there is a known plugin beside
+/// a key without braces.
+fn is_corefile(body: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(utf8_head(body)) else { return false };
+    let mut lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty() && !line.starts_with("import "));
+    let Some(first) = lines.next() else { return false };
+    let (keys, braces) = first.strip_suffix('{').map_or((first, false), |keys| (keys.trim_end(), true));
+    if !keys.split([' ', '\t', ',']).filter(|key| !key.is_empty()).all(is_key) || keys.is_empty() {
+        return false;
+    }
+    let mut known = 0usize;
+    for line in lines.take(200) {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        match word {
+            "}" | "{" => {}
+            _ if PLUGINS.contains(&word) => known += 1,
+            _ if !braces && known == 0 => return false,
+            _ => {}
+        }
+        if word == "}" && known > 0 {
+            return true;
+        }
+    }
+    known > 0
+}
+
+/// A zone, a zone with port, a URL-like key, a snippet's name or a variable; a bare word could be anything.
+fn is_key(key: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/[]{}$%()*".contains(c);
+    key.chars().all(plain)
+        && (key.starts_with('(') || key.starts_with("{$") || key.contains(['.', ':', '/']))
+}
+
+/// The head without a character cut at its end.
+fn utf8_head(body: &[u8]) -> &[u8] {
+    match std::str::from_utf8(body) {
+        Err(error) if error.error_len().is_none() => &body[..error.valid_up_to()],
+        _ => body,
+    }
+}
+
+fn looks_like(head: &[u8]) -> &'static str {
+    let magics: [(&[u8], &str); 9] = [
+        (b"PK\x03\x04", "a zip archive"),
+        (b"BZh", "a bzip2 file"),
+        (b"\x04\x22\x4d\x18", "an lz4 file"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"\x7fELF", "a program (ELF)"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"%PDF-", "a PDF document"),
+        (b"\x89PNG", "a PNG picture"),
+        (b"PAR1", "a Parquet file"),
+    ];
+    if let Some((_, what)) = magics.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return what;
+    }
+    let trimmed = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+        return "text in UTF-16";
+    }
+    if head.contains(&0) {
+        return "binary data of no known format";
+    }
+    match trimmed.first() {
+        Some(b'{' | b'[') if looks_like_json(trimmed) => "JSON of no known kind",
+        Some(b'<') => "HTML or XML",
+        _ if std::str::from_utf8(utf8_head(head)).is_ok() => "text of no known kind",
+        _ => "binary data of no known format",
+    }
+}
+
+fn looks_like_json(text: &[u8]) -> bool {
+    let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    text.len() > 1 && (serde_json::from_slice::<Value>(first).is_ok() || matches!(first.trim_ascii(), b"{" | b"["))
+}
