@@ -1,0 +1,4 @@
+//! Integration tests of the evidence log: life of a case, kills, tampering, hostile folders.
+
+mod life;
+mod support;
