@@ -1,7 +1,19 @@
 //! The walk over items given as readers: split, append, decode, fold, attribute, judge, detect.
 //!
-//! Enters: readers and a case of the evidence log; leaves: an outcome, and rows of the timeline as they pass.
+//! Enters: readers and a case of the evidence log; leaves: an outcome, and what passed on the way.
 //! Deliberately absent: paths, terminals, the clock (a function given by the caller stamps custody entries only).
 
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
+pub mod error;
+pub mod origins;
+pub mod settings;
 pub mod merge;
+pub mod pump;
+pub mod plan;
+pub mod objects;
+pub mod ingest;
+
+pub use error::EngineError;
+pub use ingest::{Ingested, ingest};
+pub use origins::Override;
+pub use settings::{Input, Settings, read_profile};

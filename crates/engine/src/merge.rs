@@ -63,7 +63,8 @@ impl Merge {
             Frontier::At(at) => Some(*at),
             Frontier::Ended => None,
         };
-        let open = self.frontiers.iter().enumerate().filter_map(|(item, frontier)| Some((key(frontier)?, item)));
+        let open =
+            self.frontiers.iter().enumerate().filter_map(|(item, frontier)| Some((key(frontier)?, item)));
         open.min().map(|(_, item)| item)
     }
 
@@ -167,7 +168,8 @@ mod tests {
             merge.push(item, &mut batch);
             merge.release(&mut out);
         }
-        let order = out.iter().map(|o| (o.at.interval().unwrap().lo.0, o.record.item, o.record.ordinal)).collect();
+        let order =
+            out.iter().map(|o| (o.at.interval().unwrap().lo.0, o.record.item, o.record.ordinal)).collect();
         (order, merge.disorder())
     }
 

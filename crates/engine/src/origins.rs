@@ -28,7 +28,9 @@ pub struct Override {
 
 /// Why a statement cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--origin {text}: {problem}; write GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,year=YYYY,offset=±SECONDS")]
+#[error(
+    "--origin {text}: {problem}; write GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,year=YYYY,offset=±SECONDS"
+)]
 pub struct OverrideError {
     text: String,
     problem: String,
@@ -55,7 +57,9 @@ impl Override {
                 "version" => out.version = owned(),
                 "tz" => out.zone_secs = Some(zone(value).ok_or_else(|| wrong("tz is Z or ±HH:MM"))?),
                 "year" => out.year = Some(value.parse().map_err(|_| wrong("year is a number"))?),
-                "offset" => out.offset_ns = Some(seconds(value).ok_or_else(|| wrong("offset is in seconds"))?),
+                "offset" => {
+                    out.offset_ns = Some(seconds(value).ok_or_else(|| wrong("offset is in seconds"))?)
+                }
                 _ => return Err(wrong(&format!("unknown key {key}"))),
             }
         }
@@ -135,8 +139,11 @@ pub fn kubelet_log_path(path: &str) -> Option<(&str, &str, &str)> {
     path.split('/').find_map(|part| {
         let mut fields = part.split('_');
         let (namespace, pod, uid) = (fields.next()?, fields.next()?, fields.next()?);
-        let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-        (fields.next().is_none() && plain(namespace) && plain(pod) && uid.len() >= 8 && plain(uid)).then_some((namespace, pod, uid))
+        let plain = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        };
+        (fields.next().is_none() && plain(namespace) && plain(pod) && uid.len() >= 8 && plain(uid))
+            .then_some((namespace, pod, uid))
     })
 }
 
@@ -159,14 +166,22 @@ mod tests {
         let read = Override::parse("logs/*:replica=coredns-a,tz=+01:30,offset=-3600.5").unwrap();
         assert_eq!((read.glob.as_str(), read.replica.as_deref()), ("logs/*", Some("coredns-a")));
         assert_eq!((read.zone_secs, read.offset_ns), (Some(5_400), Some(-3_600_500_000_000)));
-        for (bad, why) in [("x", "no assignment"), ("a:b=c", "unknown key b"), ("a:tz=x", "tz is"), ("a=b", "no colon")] {
+        for (bad, why) in
+            [("x", "no assignment"), ("a:b=c", "unknown key b"), ("a:tz=x", "tz is"), ("a=b", "no colon")]
+        {
             assert!(Override::parse(bad).unwrap_err().to_string().contains(why), "{bad}");
         }
     }
 
     #[test]
     fn globs_match_whole_texts() {
-        for (pattern, text, want) in [("*", "", true), ("a*c", "abbc", true), ("a*c", "abcd", false), ("?b*", "ab", true), ("", "a", false)] {
+        for (pattern, text, want) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abcd", false),
+            ("?b*", "ab", true),
+            ("", "a", false),
+        ] {
             assert_eq!(glob_matches(pattern, text), want, "{pattern} {text}");
         }
         assert!(!glob_matches(&"*a".repeat(2_000), &"b".repeat(5_000)));

@@ -1,0 +1,8 @@
+//! One file per verb, each from typed arguments to an exit.
+
+pub(crate) mod case;
+pub(crate) mod demo;
+pub(crate) mod investigate;
+pub(crate) mod rules;
+pub(crate) mod show;
+pub(crate) mod verify;

@@ -1,0 +1,139 @@
+//! `truename findings`, `timeline`, `explain`, `report`: what a case concluded, from its derived files or rebuilt.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use truename_model::{Citation, Outcome};
+use truename_report::table::Leaf;
+use truename_report::{Row, Style, escape, html, lines, summary, table};
+
+use crate::cli::{ExplainArgs, Output, ShowArgs};
+use crate::commands::case::Opened;
+use crate::exit::{Exit, Failure};
+use crate::terminal;
+
+/// Most leaves looked up for a page: each costs a block of the log.
+const LEAVES_MAX: usize = 5_000;
+
+pub(crate) fn findings(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
+    let outcome = Opened::read(&args.case)?.outcome()?;
+    let text = match args.output {
+        Output::Table => table::findings(&outcome, style),
+        Output::Json => lines::outcome_json(&outcome),
+        Output::Jsonl => lines::findings_jsonl(&outcome),
+        Output::Csv => lines::findings_csv(&outcome),
+        Output::Timesketch => outcome.findings.iter().filter_map(lines::finding_timesketch).collect(),
+        Output::Html => return report(args, style),
+    };
+    deliver(args, &text)
+}
+
+pub(crate) fn report(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
+    let opened = Opened::read(&args.case)?;
+    let outcome = opened.outcome()?;
+    let text = match args.output {
+        Output::Html => page(&opened, &outcome)?,
+        Output::Table => summary::summary(&outcome, style),
+        Output::Json => lines::outcome_json(&outcome),
+        _ => return findings(args, style),
+    };
+    deliver(args, &text)
+}
+
+/// The page with the leaves of the evidence it shows.
+pub(crate) fn page(opened: &Opened, outcome: &Outcome) -> Result<String, Failure> {
+    let cited = outcome.findings.iter().flat_map(|finding| finding.evidence.iter().map(|evidence| evidence.citation));
+    let mut leaves: BTreeMap<Citation, Leaf> = BTreeMap::new();
+    for citation in cited.take(LEAVES_MAX) {
+        if !leaves.contains_key(&citation)
+            && let Some(leaf) = opened.leaf(citation)
+        {
+            leaves.insert(citation, leaf);
+        }
+    }
+    let failed = |_| Failure { exit: Exit::Internal, message: "the report cannot be rendered".to_owned() };
+    html::page(outcome, &opened.title(), &opened.receipt(), &leaves).map_err(failed)
+}
+
+pub(crate) fn explain(args: &ExplainArgs, style: Style) -> Result<Exit, Failure> {
+    let opened = Opened::read(&args.case)?;
+    let outcome = opened.outcome()?;
+    let matching: Vec<_> = outcome.findings.iter().filter(|finding| finding.id.starts_with(&args.id)).collect();
+    let finding = match matching.as_slice() {
+        [finding] => finding,
+        [] => return Err(Failure::usage(format!("no finding {}; `truename findings CASE` lists them", escape::terminal(&args.id)))),
+        _ => return Err(Failure::usage(format!("{} findings begin with {}; give more digits", matching.len(), args.id))),
+    };
+    let leaves: Vec<Option<Leaf>> = finding.evidence.iter().map(|evidence| opened.leaf(evidence.citation)).collect();
+    terminal::print(&table::explain(finding, &leaves, style))?;
+    Ok(Exit::Clean)
+}
+
+pub(crate) fn timeline(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
+    let opened = Opened::read(&args.case)?;
+    let mut sink = Sink::open(args)?;
+    if args.output == Output::Csv {
+        sink.write(lines::ROWS_CSV_HEADER)?;
+    }
+    let mut failed = None;
+    opened.rows(&mut |row| {
+        let text = match args.output {
+            Output::Csv => lines::row_csv(row),
+            Output::Json | Output::Jsonl => lines::row_jsonl(row),
+            Output::Timesketch => lines::row_timesketch(row).unwrap_or_default(),
+            Output::Table | Output::Html => plain(row, style),
+        };
+        if failed.is_none() {
+            failed = sink.write(&text).err();
+        }
+    })?;
+    failed.map_or(Ok(Exit::Clean), Err)
+}
+
+fn plain(row: &Row, style: Style) -> String {
+    let at = row.at.map_or_else(|| format!("{:30}", "no time"), |at| at.to_string());
+    let judged = style.heading(&format!("{:<12}", escape::terminal(&row.judged)));
+    format!("{} {judged} {}  {}\n", style.dim(&at), escape::terminal(&row.who), escape::terminal(&row.what))
+}
+
+/// Standard output, or a file that is never overwritten unasked.
+struct Sink<'a> {
+    args: &'a ShowArgs,
+    file: Option<std::io::BufWriter<std::fs::File>>,
+}
+
+impl<'a> Sink<'a> {
+    fn open(args: &'a ShowArgs) -> Result<Self, Failure> {
+        let Some(path) = &args.file else { return Ok(Self { args, file: None }) };
+        let mut options = OpenOptions::new();
+        options.write(true);
+        if args.clobber { options.create(true).truncate(true) } else { options.create_new(true) };
+        let file = options.open(path).map_err(|error| {
+            let hint = if error.kind() == std::io::ErrorKind::AlreadyExists { " (--clobber overwrites it)" } else { "" };
+            Failure { exit: Exit::Internal, message: format!("write {}: {error}{hint}", path.display()) }
+        })?;
+        Ok(Self { args, file: Some(std::io::BufWriter::new(file)) })
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
+        match (&mut self.file, &self.args.file) {
+            (Some(file), Some(path)) => file.write_all(text.as_bytes()).map_err(|error| Failure::io("write", path, &error)),
+            _ => terminal::print(text),
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match (self.file, &self.args.file) {
+            (Some(mut file), Some(path)) => file.flush().map_err(|error| Failure::io("write", path, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn deliver(args: &ShowArgs, text: &str) -> Result<Exit, Failure> {
+    let mut sink = Sink::open(args)?;
+    sink.write(text)?;
+    sink.finish()?;
+    Ok(Exit::Clean)
+}

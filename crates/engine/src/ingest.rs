@@ -1,0 +1,430 @@
+//! Everything offered goes into the log first: surveyed, taken into custody, split, appended.
+//!
+//! Enters: inputs as readers; leaves: sealed items. Each input is read twice: once to learn its digests and what is
+//! inside (an item whose digest the case knows is not taken again), once to append it. What changed in between is a
+//! gap. After a kill the same inputs go on where the log ends. Deliberately absent: decoding.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::rc::Rc;
+
+use sha2::Digest as _;
+use truename_evidence::{
+    Case, GapCause, GapEntry, ItemBegin, ItemId, ItemSummary, LayerDigest, Loss, NewPiece,
+};
+use truename_model::Sha256;
+use truename_sources::decode::secret_ranges;
+use truename_sources::layer::{self, LayerPath, Limits, Visitor};
+use truename_sources::piece::{MAX_PIECE, Piece};
+use truename_sources::recognise::Format;
+use truename_sources::split::split;
+
+use crate::error::EngineError;
+use crate::settings::{Input, Now, Settings};
+
+/// Longest record that is searched for secrets; a longer one is kept as secret as a whole.
+const SECRET_RECORD_MAX: usize = 64 << 20;
+/// Byte ranges of dropped packets that one custody entry lists.
+const RANGES_MAX: usize = 1_000;
+
+/// What was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ingested {
+    /// Items taken now.
+    pub taken: u64,
+    /// Items that the case had already.
+    pub known: u64,
+    /// Inputs that could not be opened or read, in words.
+    pub failed: Vec<String>,
+}
+
+/// Digest and size of every layer of an input, outermost first.
+type Digests = Vec<(LayerPath, u64, Sha256)>;
+
+/// A reader that hashes and counts what passes; its result is stored when it is dropped.
+struct Hashing<'r> {
+    inner: Box<dyn Read + 'r>,
+    state: sha2::Sha256,
+    size: u64,
+    layer: LayerPath,
+    out: Rc<RefCell<Digests>>,
+}
+
+impl Read for Hashing<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        self.state.update(&buffer[..len]);
+        self.size += len as u64;
+        Ok(len)
+    }
+}
+
+impl Drop for Hashing<'_> {
+    fn drop(&mut self) {
+        let digest = std::mem::take(&mut self.state).finalize();
+        let sha256 = Sha256(digest.into());
+        self.out.borrow_mut().push((std::mem::take(&mut self.layer), self.size, sha256));
+    }
+}
+
+/// First reading: what is inside.
+struct Survey {
+    digests: Rc<RefCell<Digests>>,
+    leaves: Vec<(LayerPath, Format)>,
+}
+
+impl Visitor for Survey {
+    fn wrap<'r>(&mut self, layer: &LayerPath, reader: Box<dyn Read + 'r>) -> Box<dyn Read + 'r> {
+        let (state, out) = (sha2::Sha256::new(), Rc::clone(&self.digests));
+        Box::new(Hashing { inner: reader, state, size: 0, layer: layer.clone(), out })
+    }
+
+    fn leaf(&mut self, layer: &LayerPath, format: &Format, _: &[u8], _: &mut dyn Read) -> io::Result<()> {
+        self.leaves.push((layer.clone(), format.clone()));
+        Ok(())
+    }
+}
+
+/// An innermost layer to be taken.
+struct Leaf {
+    layer: LayerPath,
+    format: Format,
+    begin: ItemBegin,
+}
+
+/// Second reading: takes the leaves that are new.
+struct Take<'a> {
+    case: &'a mut Case,
+    settings: &'a Settings,
+    now: Now<'a>,
+    leaves: Vec<Leaf>,
+    taken: u64,
+    progress: &'a mut dyn FnMut(u64),
+    failure: Option<EngineError>,
+    changed: bool,
+}
+
+/// Takes `inputs` into the case and seals it. `progress` is told of octets appended.
+///
+/// # Errors
+/// Those of the log; an input that fails is named in the result and does not stop the others.
+pub fn ingest(
+    case: &mut Case,
+    inputs: &[Input],
+    settings: &Settings,
+    now: Now<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Ingested, EngineError> {
+    let mut result = Ingested::default();
+    for input in inputs {
+        match take_input(case, input, settings, now, progress, &mut result) {
+            Err(EngineError::Input { path, error }) => {
+                let detail = format!("{path}: {error}");
+                let (time, cause) = (now(), GapCause::ReadError);
+                case.gap(GapEntry {
+                    cause,
+                    item: None,
+                    records: 0,
+                    detail: detail.clone(),
+                    quarantine: None,
+                    time,
+                })?;
+                result.failed.push(detail);
+            }
+            other => other?,
+        }
+    }
+    case.seal()?;
+    Ok(result)
+}
+
+fn take_input(
+    case: &mut Case,
+    input: &Input,
+    settings: &Settings,
+    now: Now<'_>,
+    progress: &mut dyn FnMut(u64),
+    result: &mut Ingested,
+) -> Result<(), EngineError> {
+    let failed = |error| EngineError::Input { path: input.label.clone(), error };
+    let mut survey = Survey { digests: Rc::default(), leaves: Vec::new() };
+    let summary = layer::open(&mut *(input.open)().map_err(failed)?, &Limits::default(), &mut survey)
+        .map_err(failed)?;
+    let digests = survey.digests.take();
+    let mut original_kept = false;
+    let mut leaves = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (layer, format) in survey.leaves {
+        let Some((_, size, sha256)) = digests.iter().find(|(path, ..)| *path == layer) else { continue };
+        let known = case.items().iter().any(|item| item.begin.sha256 == *sha256 && item.end.is_some());
+        if known || !seen.insert(*sha256) {
+            result.known += 1;
+            continue;
+        }
+        if settings.copy_originals && !original_kept {
+            case.keep_original(&mut *(input.open)().map_err(failed)?)?;
+            original_kept = true;
+        }
+        let begin = ItemBegin {
+            path: input.label.clone(),
+            layer: layer.to_string(),
+            size: *size,
+            sha256: *sha256,
+            layers: layers_of(&layer, &digests),
+            format: format.to_string(),
+            time: now(),
+            operator: settings.operator.clone(),
+            tool: settings.tool.clone(),
+            original_kept,
+            note: String::new(),
+        };
+        leaves.push(Leaf { layer, format, begin });
+    }
+    for (layer, loss) in &summary.losses {
+        let detail = format!("{} {layer}: {}", input.label, loss.text);
+        let (time, cause) = (now(), GapCause::ReadError);
+        if !leaves.is_empty() {
+            case.gap(GapEntry { cause, item: None, records: 0, detail, quarantine: None, time })?;
+        }
+    }
+    if leaves.is_empty() {
+        return Ok(());
+    }
+    let mut take = Take { case, settings, now, leaves, taken: 0, progress, failure: None, changed: false };
+    let walked = layer::open(&mut *(input.open)().map_err(failed)?, &Limits::default(), &mut take);
+    if let Some(failure) = take.failure {
+        return Err(failure);
+    }
+    walked.map_err(failed)?;
+    result.taken += take.taken;
+    let changed = take.changed || !take.leaves.is_empty();
+    if changed {
+        let detail = format!("{}: its content changed while it was read", input.label);
+        let (time, cause) = (now(), GapCause::InputChanged);
+        case.gap(GapEntry { cause, item: None, records: 0, detail, quarantine: None, time })?;
+    }
+    Ok(())
+}
+
+/// Digests of the layers on the way to `layer`, outermost first.
+fn layers_of(layer: &LayerPath, digests: &Digests) -> Vec<LayerDigest> {
+    let mut on_the_way: Vec<_> = digests.iter().filter(|(path, ..)| layer.0.starts_with(&path.0)).collect();
+    on_the_way.sort_by_key(|(path, ..)| path.0.len());
+    on_the_way
+        .into_iter()
+        .map(|(path, size, sha256)| LayerDigest { layer: path.to_string(), size: *size, sha256: *sha256 })
+        .collect()
+}
+
+impl Visitor for Take<'_> {
+    fn leaf(
+        &mut self,
+        layer: &LayerPath,
+        format: &Format,
+        _: &[u8],
+        reader: &mut dyn Read,
+    ) -> io::Result<()> {
+        let Some(at) = self.leaves.iter().position(|leaf| leaf.layer == *layer && leaf.format == *format)
+        else {
+            return Ok(());
+        };
+        let leaf = self.leaves.remove(at);
+        match self.append(&leaf, reader) {
+            Ok(unchanged) => {
+                self.taken += 1;
+                self.changed |= !unchanged;
+                Ok(())
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                Err(io::Error::other("the case cannot be written"))
+            }
+        }
+    }
+}
+
+impl Take<'_> {
+    /// Appends one leaf; false if its bytes are not those that were surveyed.
+    fn append(&mut self, leaf: &Leaf, reader: &mut dyn Read) -> Result<bool, EngineError> {
+        let resumed = self.case.resume_point(&leaf.begin.sha256);
+        let item = match &resumed {
+            Some(point) => point.item,
+            None => self.case.begin_item(leaf.begin.clone())?,
+        };
+        let mut writer = Writer {
+            case: self.case,
+            item,
+            skip: resumed.map_or(0, |point| point.pieces),
+            format: &leaf.format,
+            filter: None,
+            whole: Vec::new(),
+            whole_offset: 0,
+            overlong: None,
+            dropped: Loss { cause: "not-dns".to_owned(), ..Loss::default() },
+            failure: None,
+            progress: self.progress,
+            hash: sha2::Sha256::new(),
+        };
+        let mut summary = ItemSummary { complete: true, ..ItemSummary::default() };
+        if let Format::Unknown(what) = leaf.format {
+            let size = io::copy(reader, &mut writer.hash).unwrap_or(0);
+            let detail =
+                format!("not recognised: it looks like {what}; nothing of it was kept but its digest");
+            let cause = "not-recognised".to_owned();
+            summary.offered = 1;
+            summary.losses.push(Loss { cause, records: 1, bytes: size, detail, ..Loss::default() });
+        } else {
+            let done = split(&leaf.format, reader, &mut |piece| writer.piece(piece));
+            if let Some(error) = writer.failure {
+                return Err(error);
+            }
+            let done = done.map_err(|error| EngineError::Input { path: leaf.begin.path.clone(), error })?;
+            summary.offered = done.records;
+            summary.complete = done.losses.is_empty();
+            summary.losses.extend(done.losses.iter().map(|loss| Loss {
+                cause: loss.cause.to_owned(),
+                detail: loss.text.clone(),
+                ..Loss::default()
+            }));
+        }
+        if writer.dropped.records > 0 {
+            writer.dropped.detail =
+                format!("{} packets that are not DNS were not kept", writer.dropped.records);
+            summary.losses.push(writer.dropped.clone());
+        }
+        let unchanged = Sha256(writer.hash.clone().finalize().into()) == leaf.begin.sha256;
+        summary.time = (self.now)();
+        self.case.end_item(item, summary)?;
+        Ok(unchanged)
+    }
+}
+
+/// Appends the pieces of one item.
+struct Writer<'a> {
+    case: &'a mut Case,
+    item: ItemId,
+    // Pieces that an earlier run made durable.
+    skip: u64,
+    format: &'a Format,
+    // Tells packets that are kept; absent: everything is.
+    filter: Option<Box<dyn FnMut(&Piece<'_>) -> bool>>,
+    // A record that must be whole to be searched for secrets.
+    whole: Vec<u8>,
+    whole_offset: u64,
+    // A record too long for that.
+    overlong: Option<u64>,
+    dropped: Loss,
+    failure: Option<EngineError>,
+    progress: &'a mut dyn FnMut(u64),
+    hash: sha2::Sha256,
+}
+
+impl Writer<'_> {
+    fn piece(&mut self, piece: Piece<'_>) -> io::Result<()> {
+        self.hash.update(piece.bytes);
+        (self.progress)(piece.bytes.len() as u64);
+        let stored = if self.filter.as_mut().is_some_and(|keeps| !keeps(&piece)) {
+            self.drop_packet(&piece);
+            Ok(())
+        } else if matches!(self.format, Format::KubeObjects(_) | Format::KubeWatch | Format::Audit) {
+            self.searched(piece)
+        } else {
+            self.store(piece.ordinal, piece.offset, piece.more, false, piece.bytes)
+        };
+        stored.map_err(|error| {
+            self.failure = Some(error);
+            io::Error::other("the case cannot be written")
+        })
+    }
+
+    fn drop_packet(&mut self, piece: &Piece<'_>) {
+        let range = (piece.offset, piece.offset + piece.bytes.len() as u64);
+        self.dropped.records += u64::from(!piece.more);
+        self.dropped.bytes += piece.bytes.len() as u64;
+        match self.dropped.ranges.last_mut() {
+            Some(last) if last.1 == range.0 => last.1 = range.1,
+            _ if self.dropped.ranges.len() < RANGES_MAX => self.dropped.ranges.push(range),
+            _ => self.dropped.ranges_omitted += 1,
+        }
+    }
+
+    /// Stores a record of an object format: values of secrets become leaves of their own.
+    fn searched(&mut self, piece: Piece<'_>) -> Result<(), EngineError> {
+        if self.overlong == Some(piece.ordinal) {
+            return self.store(piece.ordinal, piece.offset, piece.more, true, piece.bytes);
+        }
+        if self.whole.is_empty() {
+            self.whole_offset = piece.offset;
+            if !piece.more {
+                let ranges = secret_ranges(self.format, piece.bytes);
+                return self.store_cut(piece.ordinal, piece.offset, piece.bytes, &ranges);
+            }
+        }
+        if self.whole.len() + piece.bytes.len() > SECRET_RECORD_MAX {
+            // Too long to be searched: all of it is kept as secret, which loses nothing but its display.
+            self.overlong = Some(piece.ordinal);
+            let held = std::mem::take(&mut self.whole);
+            for (at, part) in held.chunks(MAX_PIECE).enumerate() {
+                self.store(piece.ordinal, self.whole_offset + (at * MAX_PIECE) as u64, true, true, part)?;
+            }
+            return self.store(piece.ordinal, piece.offset, piece.more, true, piece.bytes);
+        }
+        self.whole.extend_from_slice(piece.bytes);
+        if piece.more {
+            return Ok(());
+        }
+        let whole = std::mem::take(&mut self.whole);
+        let ranges = secret_ranges(self.format, &whole);
+        self.store_cut(piece.ordinal, self.whole_offset, &whole, &ranges)
+    }
+
+    fn store_cut(
+        &mut self,
+        ordinal: u64,
+        offset: u64,
+        bytes: &[u8],
+        secret: &[Range<usize>],
+    ) -> Result<(), EngineError> {
+        let mut parts: Vec<(Range<usize>, bool)> = Vec::with_capacity(secret.len() * 2 + 1);
+        let mut at = 0;
+        for range in secret.iter().filter(|range| !range.is_empty() && range.end <= bytes.len()) {
+            if range.start > at {
+                parts.push((at..range.start, false));
+            }
+            parts.push((range.start.max(at)..range.end, true));
+            at = range.end;
+        }
+        if at < bytes.len() {
+            parts.push((at..bytes.len(), false));
+        }
+        let last = parts.len().saturating_sub(1);
+        for (index, (range, secret)) in parts.into_iter().enumerate() {
+            let mut rest = &bytes[range.clone()];
+            let mut from = range.start;
+            while rest.len() > MAX_PIECE {
+                self.store(ordinal, offset + from as u64, true, secret, &rest[..MAX_PIECE])?;
+                rest = &rest[MAX_PIECE..];
+                from += MAX_PIECE;
+            }
+            self.store(ordinal, offset + from as u64, index != last, secret, rest)?;
+        }
+        Ok(())
+    }
+
+    fn store(
+        &mut self,
+        ordinal: u64,
+        offset: u64,
+        more: bool,
+        secret: bool,
+        bytes: &[u8],
+    ) -> Result<(), EngineError> {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Ok(());
+        }
+        Ok(self.case.append(self.item, NewPiece { ordinal, offset, more, secret, bytes })?)
+    }
+}

@@ -1,0 +1,197 @@
+//! The cluster's objects: every dump, watch, audit log and Corefile of the plan, decoded and grouped by cluster.
+//!
+//! Enters: a plan and the log; leaves: the changes of each cluster and what each item contributed. Two clusters are
+//! never mixed: an item belongs to the cluster whose `kube-system` it tells of, to the one the operator names, or to
+//! the only one there is; else to none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use truename_cluster::history::cluster_mark;
+use truename_evidence::Reader;
+use truename_model::{ClusterChange, Event, Interval, Known, Observation, ObservedAt, OriginId};
+use truename_sources::DecodeContext;
+use truename_sources::decode::decoder;
+use truename_sources::recognise::Format;
+
+use crate::error::EngineError;
+use crate::plan::{Plan, PlanItem};
+use crate::pump::{Pump, Tally};
+
+/// Longest Corefile that is read, octets.
+const COREFILE_MAX: usize = 4 << 20;
+
+/// What one item told of objects.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Changes, in record order.
+    pub changes: Vec<ClusterChange>,
+    /// Times of records that are no change: they show how far the item reaches.
+    pub reach: Option<Interval>,
+    /// The text, for a Corefile.
+    pub corefile: Option<Arc<str>>,
+    /// Counts.
+    pub tally: Tally,
+}
+
+/// Decodes every item that tells of objects; the result runs parallel to the plan.
+///
+/// # Errors
+/// Those of the log.
+pub fn read(reader: &Reader, plan: &Plan) -> Result<Vec<Told>, EngineError> {
+    let items = (0u32..).zip(&plan.items);
+    items
+        .map(
+            |(index, item)| {
+                if item.tells_objects() { read_item(reader, index, item) } else { Ok(Told::default()) }
+            },
+        )
+        .collect()
+}
+
+fn read_item(reader: &Reader, index: u32, item: &PlanItem) -> Result<Told, EngineError> {
+    let mut told = Told::default();
+    if item.format == Format::Corefile {
+        let bytes = reader.record(item.id, 0, COREFILE_MAX)?.unwrap_or_default();
+        told.tally.records = 1;
+        told.corefile = Some(String::from_utf8_lossy(&bytes).into());
+        return Ok(told);
+    }
+    let context = DecodeContext::new(index, OriginId(index));
+    let mut pump = Pump::new(reader.records(item.id)?, decoder(&item.format, context));
+    let mut observations: Vec<Observation> = Vec::new();
+    while pump.chunk(&mut observations, &mut told.changes)? {
+        for observation in observations.drain(..) {
+            reach(&mut told.reach, &observation);
+        }
+    }
+    told.tally = pump.tally;
+    for change in &told.changes {
+        if let Some(at) = change.at.interval().or(change.seen_at) {
+            let span = told.tally.span.get_or_insert(at);
+            *span = Interval { lo: span.lo.min(at.lo), hi: span.hi.max(at.hi) };
+        }
+    }
+    Ok(told)
+}
+
+fn reach(reach: &mut Option<Interval>, observation: &Observation) {
+    let timed = matches!(observation.event, Event::Ignored(_));
+    if let (true, ObservedAt::Known(at, _)) = (timed, observation.at) {
+        let span = reach.get_or_insert(at);
+        *span = Interval { lo: span.lo.min(at.lo), hi: span.hi.max(at.hi) };
+    }
+}
+
+/// Which cluster each item belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clusters {
+    /// UIDs of `kube-system`, or names given by the operator; empty if no item tells one.
+    pub names: Vec<String>,
+    /// Index into `names` by item; `None`: not known.
+    pub of_item: Vec<Option<usize>>,
+    /// What the reader must know.
+    pub notes: Vec<String>,
+}
+
+impl Clusters {
+    /// Assigns every item of the plan.
+    #[must_use]
+    pub fn assign(plan: &Plan, told: &[Told]) -> Self {
+        let mut marks: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+        for (index, told) in told.iter().enumerate() {
+            for mark in told.changes.iter().filter_map(cluster_mark) {
+                marks.entry(mark).or_default().insert(index);
+            }
+        }
+        let mut out = Self { of_item: vec![None; plan.items.len()], ..Self::default() };
+        let mut named: BTreeMap<String, usize> = BTreeMap::new();
+        for (uid, items) in &marks {
+            let given = items.iter().find_map(|index| given_cluster(&plan.items[*index]));
+            let name = given.unwrap_or(uid).to_owned();
+            let at = *named.entry(name.clone()).or_insert_with(|| {
+                out.names.push(name);
+                out.names.len() - 1
+            });
+            items.iter().for_each(|index| out.of_item[*index] = Some(at));
+        }
+        out.place_the_rest(plan, &mut named);
+        out
+    }
+
+    fn place_the_rest(&mut self, plan: &Plan, named: &mut BTreeMap<String, usize>) {
+        for (index, item) in plan.items.iter().enumerate() {
+            if let Some(name) = given_cluster(item) {
+                let at = *named.entry(name.to_owned()).or_insert_with(|| {
+                    self.names.push(name.to_owned());
+                    self.names.len() - 1
+                });
+                self.of_item[index] = Some(at);
+            }
+        }
+        if self.names.len() < 2 {
+            // Everything belongs to the only cluster there is, known by name or not.
+            self.of_item.iter_mut().for_each(|of| *of = Some(0));
+            return;
+        }
+        let marked: Vec<(String, usize)> = plan
+            .items
+            .iter()
+            .zip(&self.of_item)
+            .filter_map(|(item, of)| Some((folder(&item.path).to_owned(), (*of)?)))
+            .collect();
+        for (index, item) in plan.items.iter().enumerate() {
+            if self.of_item[index].is_none() {
+                self.of_item[index] = nearest(folder(&item.path), &marked);
+            }
+        }
+        self.notes.push(format!(
+            "{} clusters in the evidence ({}); they are analysed apart. An item without objects belongs to the cluster \
+             whose objects lie nearest in the folders; --origin GLOB:cluster=NAME states it",
+            self.names.len(),
+            self.names.join(", ")
+        ));
+        for (index, item) in plan.items.iter().enumerate().filter(|(index, _)| self.of_item[*index].is_none())
+        {
+            let _ = index;
+            self.notes.push(format!("{}: the cluster is not known; analysed without objects. --origin GLOB:cluster=NAME states it", item.path));
+        }
+    }
+}
+
+fn given_cluster(item: &PlanItem) -> Option<&str> {
+    match &item.origin.cluster {
+        Known::Given(name) => Some(name),
+        Known::Found(..) | Known::Unknown => None,
+    }
+}
+
+fn folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// The cluster that shares the most leading folders, if exactly one does.
+fn nearest(folder: &str, marked: &[(String, usize)]) -> Option<usize> {
+    let shared = |other: &str| {
+        folder.split('/').zip(other.split('/')).take_while(|(a, b)| a == b && !a.is_empty()).count()
+    };
+    let best = marked.iter().map(|(other, _)| shared(other)).max().filter(|depth| *depth > 0)?;
+    let clusters: BTreeSet<usize> =
+        marked.iter().filter(|(other, _)| shared(other) == best).map(|(_, of)| *of).collect();
+    let mut clusters = clusters.into_iter();
+    clusters.next().filter(|_| clusters.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_goes_to_the_cluster_whose_objects_lie_nearest() {
+        let marked = vec![("a/objects".to_owned(), 0), ("b/objects".to_owned(), 1)];
+        assert_eq!(nearest("a/logs", &marked), Some(0));
+        assert_eq!(nearest("b/objects", &marked), Some(1));
+        assert_eq!(nearest("c", &marked), None);
+        assert_eq!(nearest("", &marked), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! What the caller decides: inputs as readers, statements about origins, the profile, and how many threads.
+
+use std::io::{self, Read};
+
+use truename_model::{Nanos, Profile};
+
+use crate::error::EngineError;
+use crate::origins::Override;
+
+/// Opens an input; called more than once, each time from the start.
+pub type Open = Box<dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync>;
+
+/// An input.
+pub struct Input {
+    /// Path relative to the argument, as custody records it.
+    pub label: String,
+    /// Octets, as far as the caller knows.
+    pub size: u64,
+    /// Opens it.
+    pub open: Open,
+}
+
+/// What does not depend on the inputs.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Who operates the program, for custody.
+    pub operator: String,
+    /// Tool and version, for custody.
+    pub tool: String,
+    /// Keep packets that are not DNS.
+    pub keep_all: bool,
+    /// Copy original files into the case.
+    pub copy_originals: bool,
+    /// Statements about origins, later ones win.
+    pub overrides: Vec<Override>,
+    /// Ports taken for DNS in packets.
+    pub dns_ports: Vec<u16>,
+    /// The profile.
+    pub profile: Profile,
+    /// 1 or 2; the result is the same.
+    pub threads: u8,
+}
+
+/// The caller's clock, for custody entries only.
+pub type Now<'a> = &'a dyn Fn() -> Nanos;
+
+/// Reads a profile strictly: an unknown key is an error, as is a suppression without reason or expiry.
+///
+/// # Errors
+/// [`EngineError::Profile`] in the reader's words, with the line where it has one.
+pub fn read_profile(text: &str) -> Result<Profile, EngineError> {
+    let profile: Profile =
+        serde_saphyr::from_str(text).map_err(|error| EngineError::Profile(error.to_string()))?;
+    let wrong = |what: String| Err(EngineError::Profile(what));
+    if profile.api_version != "truename/v1" || profile.kind != "Profile" {
+        return wrong("begin with `apiVersion: truename/v1` and `kind: Profile`".to_owned());
+    }
+    for suppression in &profile.suppressions {
+        if suppression.reason.trim().is_empty() {
+            return wrong(format!("the suppression of {} needs a reason", suppression.rule));
+        }
+        if suppression.expires_at().is_none() {
+            return wrong(format!(
+                "the suppression of {} expires at `{}`; write RFC 3339",
+                suppression.rule, suppression.expires
+            ));
+        }
+    }
+    Ok(profile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_with_a_slip_is_refused() {
+        let head = "apiVersion: truename/v1\nkind: Profile\n";
+        assert!(read_profile(&format!("{head}internalZones: [corp.example]\n")).is_ok());
+        for (bad, why) in [
+            ("kind: Profile\n".to_owned(), "begin with"),
+            (format!("{head}internalZone: []\n"), "internalZone"),
+            (
+                format!("{head}suppressions:\n- rule: R01\n  reason: ' '\n  expires: 2027-01-01T00:00:00Z\n"),
+                "needs a reason",
+            ),
+            (format!("{head}suppressions:\n- rule: R01\n  reason: known\n  expires: soon\n"), "RFC 3339"),
+        ] {
+            let error = read_profile(&bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
