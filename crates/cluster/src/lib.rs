@@ -6,6 +6,8 @@
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod corefile;
 pub mod history;
+#[cfg(test)]
+mod fixture;
 pub mod view;
 pub mod names;
 pub mod truth;

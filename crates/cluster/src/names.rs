@@ -77,7 +77,9 @@ pub fn parse<'a>(name: &'a Name, zone: &Name, multicluster: bool, zonal: bool) -
                 request.cluster = second;
             }
         }
-        [zone @ .., directive, b"_zone"] if zonal && !multicluster && request.branch == Some(Branch::Service) => {
+        [zone @ .., directive, b"_zone"]
+            if zonal && !multicluster && request.branch == Some(Branch::Service) =>
+        {
             let prefer = match *directive {
                 b"pin" => false,
                 b"prefer" => true,
@@ -121,7 +123,9 @@ pub fn reverse_address(name: &Name) -> Option<IpAddr> {
 /// Go's `net.ParseIP` refuses leading zeros, as this does.
 fn octet(label: &[u8]) -> Option<u8> {
     let text = std::str::from_utf8(label).ok()?;
-    let canonical = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    let canonical = !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
     if canonical { text.parse().ok() } else { None }
 }
 

@@ -39,7 +39,9 @@ impl ClusterFacts {
                     Object::Node(node) => facts.pod_cidrs.extend(node.pod_cidrs.iter().cloned()),
                     Object::Service(service) if meta.namespace == "kube-system" => {
                         if meta.name == "kube-dns" || dns_label {
-                            facts.dns_ips.extend(service.cluster_ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()));
+                            facts.dns_ips.extend(
+                                service.cluster_ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()),
+                            );
                             facts.dns_services.insert((meta.namespace.clone(), meta.name.clone()));
                         }
                     }
@@ -63,7 +65,9 @@ impl ClusterFacts {
                 continue;
             }
             match key {
-                "clusterDomain" | "dnsDomain" if self.domain.is_none() => self.domain = Name::parse(value).ok(),
+                "clusterDomain" | "dnsDomain" if self.domain.is_none() => {
+                    self.domain = Name::parse(value).ok()
+                }
                 "serviceSubnet" => self.service_cidrs.extend(value.split(',').map(str::to_owned)),
                 "podSubnet" => self.pod_cidrs.extend(value.split(',').map(str::to_owned)),
                 _ => {}

@@ -8,6 +8,8 @@ pub mod coverage;
 pub mod owners;
 pub mod corefiles;
 mod facts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -197,9 +199,9 @@ impl History {
 
     /// Changes by record, whose beginning may lie in `span`.
     pub fn changes_between(&self, span: Interval) -> impl Iterator<Item = &ClusterChange> + '_ {
-        self.changes.iter().filter(move |change| {
-            change.at.interval().or(change.seen_at).is_some_and(|at| at.overlaps(span))
-        })
+        self.changes
+            .iter()
+            .filter(move |change| change.at.interval().or(change.seen_at).is_some_and(|at| at.overlaps(span)))
     }
 
     /// All changes, by item and ordinal.

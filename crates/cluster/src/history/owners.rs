@@ -197,7 +197,9 @@ fn nobody_then(at: Interval, coverage: &Coverage) -> UnknownOwner {
 fn ambiguous(possible: &[&Holder], at: Interval) -> Attribution {
     let mut all: Vec<Alternative> = possible
         .iter()
-        .filter_map(|holder| Some(Alternative { workload: holder.workload(at.lo)?.clone(), held: holder.possible }))
+        .filter_map(|holder| {
+            Some(Alternative { workload: holder.workload(at.lo)?.clone(), held: holder.possible })
+        })
         .collect();
     all.sort_by(|a, b| (&a.workload, a.held).cmp(&(&b.workload, b.held)));
     all.dedup();
@@ -285,7 +287,8 @@ fn pod_holders(
 }
 
 fn pod_holder(life: &[Entry], ip: IpAddr, chains: &Chains, coverage: &Coverage) -> Option<Holder> {
-    let shows = |entry: &&Entry| entry.state.as_ref().and_then(pod_of).is_some_and(|pod| pod.ips.contains(&ip));
+    let shows =
+        |entry: &&Entry| entry.state.as_ref().and_then(pod_of).is_some_and(|pod| pod.ips.contains(&ip));
     let running = |entry: &&Entry| entry.state.as_ref().and_then(pod_of).is_some_and(|pod| !is_terminal(pod));
     let first = life.iter().find(shows)?;
     let last = life.iter().rfind(shows)?;
@@ -387,19 +390,18 @@ fn bare(kind: WorkloadKind, namespace: &str, name: &str, uid: &str) -> Arc<Workl
     })
 }
 
-fn span_holder(life: &[Entry], workload: Arc<Workload>, basis: AttributionBasis, weak: bool) -> Option<Holder> {
+fn span_holder(
+    life: &[Entry],
+    workload: Arc<Workload>,
+    basis: AttributionBasis,
+    weak: bool,
+) -> Option<Holder> {
     let (first, last) = (life.first()?, life.last()?);
     let created = first.state.as_ref().and_then(|state| state.meta.created);
     // Nodes, services and API servers keep their addresses for life.
     let from = created.map_or(first.began.hi, |created| created.plus(SECOND).min(first.began.hi));
     let possible = Interval { lo: first.began.lo.max(created.unwrap_or(EVER)).min(from), hi: last.ended.hi };
-    Some(Holder {
-        possible,
-        certain: (from, last.known_to),
-        versions: vec![(from, workload)],
-        basis,
-        weak,
-    })
+    Some(Holder { possible, certain: (from, last.known_to), versions: vec![(from, workload)], basis, weak })
 }
 
 fn host_holder(life: &[Entry], node: &str) -> Holder {

@@ -149,7 +149,9 @@ impl Timeline {
     pub fn edges(&self) -> impl Iterator<Item = Nanos> + '_ {
         self.entries
             .iter()
-            .flat_map(|entry| [entry.began.lo, entry.began.hi, entry.ended.lo, entry.ended.hi, entry.known_to])
+            .flat_map(|entry| {
+                [entry.began.lo, entry.began.hi, entry.ended.lo, entry.ended.hi, entry.known_to]
+            })
             .chain([self.unknown_before])
     }
 }
@@ -164,7 +166,8 @@ struct Draft {
     born: bool,
     began: Interval,
     exact: bool,
-    held: Option<Interval>,
+    /// Last instant at which a list showed it.
+    held: Option<Nanos>,
     state: State,
     source: ChangeSource,
 }
@@ -225,7 +228,7 @@ fn draft(change: &ClusterChange) -> Draft {
         born: change.kind == ChangeKind::Created,
         began,
         exact: change.source == ChangeSource::Audit && told.is_some(),
-        held: held.filter(|_| !deleted),
+        held: held.filter(|_| !deleted).map(|seen| seen.lo),
         state: State { meta: change.meta.clone(), object: change.object.clone(), record: change.record },
         source: change.source,
     }
@@ -265,10 +268,7 @@ fn tighten(into: &mut Draft, other: Draft) {
     };
     into.exact |= other.exact;
     into.born |= other.born;
-    into.held = match (into.held, other.held) {
-        (Some(a), Some(b)) => Some(Interval { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) }),
-        (a, b) => a.or(b),
-    };
+    into.held = into.held.max(other.held);
     // An audited request may show less of the object than a watch or list does.
     if into.source == ChangeSource::Audit && other.source != ChangeSource::Audit {
         into.state = other.state;
@@ -338,7 +338,7 @@ fn place(kind: Kind, drafts: Vec<Draft>, coverage: &Coverage) -> Vec<Entry> {
 }
 
 fn entry(kind: Kind, draft: Draft, next: Option<Interval>, coverage: &Coverage) -> Entry {
-    let held_to = draft.held.map_or(draft.began.hi, |held| held.lo.max(draft.began.hi));
+    let held_to = draft.held.map_or(draft.began.hi, |held| held.max(draft.began.hi));
     let ended = next.unwrap_or(Interval { lo: held_to, hi: NEVER });
     let span = coverage.span_at(kind, held_to);
     let covered_to = span.map_or(held_to, |span| span.hi);
@@ -360,9 +360,10 @@ fn with_absences(drafts: Vec<Draft>) -> Vec<Draft> {
             && last.uid != draft.uid
             && !draft.deleted
         {
-            let lo = last.held.map_or(last.began.lo, |held| held.lo);
+            let lo = last.held.unwrap_or(last.began.lo);
             let hi = draft.began.hi.max(lo);
-            let absence = Draft { deleted: true, held: None, born: false, began: Interval { lo, hi }, ..last.clone() };
+            let absence =
+                Draft { deleted: true, held: None, born: false, began: Interval { lo, hi }, ..last.clone() };
             out.push(absence);
         }
         out.push(draft);
@@ -375,7 +376,7 @@ fn tighten_by_neighbours(drafts: &mut [Draft]) {
     for draft in drafts.iter_mut() {
         draft.began.lo = draft.began.lo.max(floor).min(draft.began.hi.max(floor));
         draft.began.hi = draft.began.hi.max(draft.began.lo);
-        floor = draft.held.map_or(draft.began.lo, |held| held.lo.max(draft.began.lo));
+        floor = draft.held.map_or(draft.began.lo, |held| held.max(draft.began.lo));
     }
     let mut ceiling = NEVER;
     for draft in drafts.iter_mut().rev() {

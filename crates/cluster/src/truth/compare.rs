@@ -58,7 +58,9 @@ impl Seen<'_> {
                         same_data(of, &record.rdata) && (owner.is_root() || *owner == record.owner)
                     })
                 };
-                yes(self.rcode == Rcode::NOERROR && !self.is_negative() && self.body.answers.iter().all(known))
+                yes(self.rcode == Rcode::NOERROR
+                    && !self.is_negative()
+                    && self.body.answers.iter().all(known))
             }
             Outcome::Records(records) => self.against_records(records),
         }
@@ -69,8 +71,11 @@ impl Seen<'_> {
             return Match::No;
         }
         let answers = &self.body.answers;
-        let has = |(owner, data): &Datum| answers.iter().any(|r| r.owner == *owner && same_data(data, &r.rdata));
-        let implied = |r: &Record| records.answers.iter().any(|(owner, data)| r.owner == *owner && same_data(data, &r.rdata));
+        let has =
+            |(owner, data): &Datum| answers.iter().any(|r| r.owner == *owner && same_data(data, &r.rdata));
+        let implied = |r: &Record| {
+            records.answers.iter().any(|(owner, data)| r.owner == *owner && same_data(data, &r.rdata))
+        };
         let all_there = records.answers.iter().all(has);
         if let Some(target) = &records.chase {
             if !all_there {

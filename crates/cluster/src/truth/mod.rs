@@ -9,6 +9,8 @@
 pub mod options;
 pub mod model;
 pub mod compare;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -254,13 +256,19 @@ impl<'a> Truth<'a> {
         }
         if whole.view.is_incomplete() {
             let any = self.history.timelines().iter().any(|timeline| timeline.kind == Kind::Service);
-            return unverifiable(if any { WhyUnverifiable::OutsideHistory } else { WhyUnverifiable::NoObjects });
+            return unverifiable(if any {
+                WhyUnverifiable::OutsideHistory
+            } else {
+                WhyUnverifiable::NoObjects
+            });
         }
         if whole.part {
             return unverifiable(WhyUnverifiable::OutOfModel("a part of the expected records".to_owned()));
         }
         let Some(how) = whole.tally.how(&case.seen, case.question.rtype) else {
-            return unverifiable(WhyUnverifiable::OutOfModel("a denial that differs in kind only".to_owned()));
+            return unverifiable(WhyUnverifiable::OutOfModel(
+                "a denial that differs in kind only".to_owned(),
+            ));
         };
         let (expected, by) = match now.last.as_ref().or(whole.last.as_ref()) {
             Some((outcome, by)) => (describe(outcome), by.clone()),
@@ -296,7 +304,8 @@ impl<'a> Truth<'a> {
         let Some(zone) = setup.options.zone_of(&question.name) else { return config };
         let mut view = View::new(self.history, window);
         while view.next_world() {
-            let _ = Model { view: &mut view, options: &setup.options, era: Era::Unknown }.answer(question, zone);
+            let _ =
+                Model { view: &mut view, options: &setup.options, era: Era::Unknown }.answer(question, zone);
         }
         view.fingerprint() ^ config.rotate_left(17)
     }

@@ -268,11 +268,14 @@ impl<'a> Model<'_, 'a> {
     /// PTR: services first, then endpoints; orphans included (rows 1, 24).
     fn ptr(&mut self, name: &Name, zone: &Name) -> Outcome {
         let Some(ip) = names::reverse_address(name) else { return self.existence(name, zone) };
-        let Some(primary) = self.options.primary_zone().cloned() else { return Outcome::OutOfModel("no forward zone") };
+        let Some(primary) = self.options.primary_zone().cloned() else {
+            return Outcome::OutOfModel("no forward zone");
+        };
         let history = self.view.history();
         let mut services: SmallVec<[&State; 2]> = SmallVec::new();
         for state in self.view.states(history.services_at(ip)) {
-            let has = as_service(state).is_some_and(|s| s.cluster_ips.iter().any(|text| host_ip(text) == Some(ip)));
+            let has =
+                as_service(state).is_some_and(|s| s.cluster_ips.iter().any(|text| host_ip(text) == Some(ip)));
             if has && self.selected(state) && self.exposed_for_reverse(state) {
                 services.push(state);
             }
@@ -368,7 +371,13 @@ impl<'a> Model<'_, 'a> {
         }
         let text = names::pod_label_text(request.service);
         let Some(ip) = host_ip(&text) else { return Err(NameError) };
-        let item = |text: String| Item { host: text.into(), port: Some(0), endpoint: None, service: "", namespace: "" };
+        let item = |text: String| Item {
+            host: text.into(),
+            port: Some(0),
+            endpoint: None,
+            service: "",
+            namespace: "",
+        };
         if self.options.pods == PodMode::Insecure {
             return Ok([item(text)].into_iter().collect());
         }
@@ -584,7 +593,8 @@ impl<'a> Model<'_, 'a> {
             out.additional.push((target, address_data(ip)));
         }
         if !known {
-            out.answers.push((zone.clone(), Rdata::Ns(child(&["ns", "dns"], zone).unwrap_or_else(Name::root))));
+            out.answers
+                .push((zone.clone(), Rdata::Ns(child(&["ns", "dns"], zone).unwrap_or_else(Name::root))));
             return Outcome::AnyOf(out.answers.into_vec());
         }
         match out.answers.is_empty() {
