@@ -7,3 +7,8 @@
 pub mod knowledge;
 pub mod compare;
 pub mod facts;
+pub mod text;
+pub mod catalogue;
+pub mod rules;
+pub mod incidents;
+pub mod detect;

@@ -1,0 +1,78 @@
+//! A lookup as rules read it: when, who, what came back. Enters: [`Judged`]; leaves: small values.
+
+use std::net::IpAddr;
+
+use truename_model::{Judged, Nanos, ObservedAt, Rcode, RecordRef, Transaction, Vantage};
+
+use super::names::shown;
+use super::who::Who;
+
+/// When a lookup happened: its question's time, else its answer's.
+pub(crate) fn at(transaction: &Transaction) -> ObservedAt {
+    match transaction.asked {
+        ObservedAt::Known(..) => transaction.asked,
+        ObservedAt::OrderOnly | ObservedAt::None => transaction.answered,
+    }
+}
+
+/// The earliest instant of [`at`].
+pub(crate) fn instant(transaction: &Transaction) -> Option<Nanos> {
+    at(transaction).interval().map(|at| at.lo)
+}
+
+/// The record to cite: the answer's, else the first.
+pub(crate) fn record(transaction: &Transaction) -> Option<RecordRef> {
+    transaction
+        .response
+        .as_ref()
+        .map(|response| response.record)
+        .or_else(|| transaction.records.first().copied())
+}
+
+/// The record of the question.
+pub(crate) fn first_record(transaction: &Transaction) -> Option<RecordRef> {
+    transaction.records.first().copied()
+}
+
+/// Who asked.
+pub(crate) fn who(judged: &Judged) -> Who {
+    Who::new(&judged.attribution, judged.transaction.client_ip())
+}
+
+/// True if a server failed to answer with data: NXDOMAIN or SERVFAIL.
+pub(crate) fn failed(rcode: Option<Rcode>) -> bool {
+    matches!(rcode, Some(Rcode::NXDOMAIN | Rcode::SERVFAIL))
+}
+
+/// Addresses in the answer section, if it was seen.
+pub(crate) fn addresses(transaction: &Transaction) -> Option<Vec<IpAddr>> {
+    let response = transaction.response.as_ref()?;
+    response.body.sections_seen.then(|| response.body.addresses().collect())
+}
+
+/// `A gateway.example: NOERROR 192.0.2.66`, escaped.
+pub(crate) fn line(transaction: &Transaction) -> String {
+    let question = &transaction.question;
+    let mut text = format!("{} {}: ", question.rtype, shown(&question.name));
+    match transaction.response.as_ref() {
+        None => text.push_str("no answer seen"),
+        Some(response) => {
+            text.push_str(
+                &response.rcode.map_or_else(|| "no answer written".to_owned(), |rcode| rcode.to_string()),
+            );
+            for record in response.body.answers.iter().take(8) {
+                text.push(' ');
+                text.push_str(&record.rdata.to_string());
+            }
+            if response.body.answers.len() > 8 {
+                text.push_str(" …");
+            }
+        }
+    }
+    text
+}
+
+/// True if the lookup was seen in dnstap or packets, where sections can be.
+pub(crate) fn beyond_log(transaction: &Transaction) -> bool {
+    transaction.vantages.iter().any(|vantage| *vantage != Vantage::LogLine)
+}

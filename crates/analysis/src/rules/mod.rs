@@ -1,0 +1,49 @@
+//! The rules: one file per rule or pair, each a small state machine over facts with bounded memory.
+//!
+//! Enters: facts; leaves: drafts. Deliberately absent: grading by the profile, ids, suppression (see `detect`).
+
+mod bounded;
+mod corefile_lines;
+mod h01_answer;
+mod lookup;
+mod names;
+mod p01_race;
+mod r01_ptr;
+mod r03_brute;
+mod r04_fanout;
+mod r05_srv;
+mod r06_wildcard;
+mod r08_transfer;
+mod r09_chaos;
+mod ranges;
+mod who;
+
+use truename_model::RuleMeta;
+
+use crate::catalogue::Catalogue;
+use crate::facts::Rule;
+
+/// Every rule of the catalogue, ready to run, in order of id.
+#[must_use]
+pub fn all(catalogue: &Catalogue) -> Vec<Box<dyn Rule + Send>> {
+    catalogue.rules().filter_map(make).collect()
+}
+
+fn make(meta: &RuleMeta) -> Option<Box<dyn Rule + Send>> {
+    let own = meta.clone();
+    Some(match meta.id.as_str() {
+        "H01" => Box::new(h01_answer::FalseAnswer::new(own)),
+        "P01" => Box::new(p01_race::UpstreamRace::new(own, p01_race::Race::Guess)),
+        "P06" => Box::new(p01_race::UpstreamRace::new(own, p01_race::Race::Second)),
+        "R01" => Box::new(r01_ptr::PtrSweep::new(own, r01_ptr::Swept::Services)),
+        "R02" => Box::new(r01_ptr::PtrSweep::new(own, r01_ptr::Swept::Pods)),
+        "R03" => Box::new(r03_brute::BruteForce::new(own)),
+        "R04" => Box::new(r04_fanout::FanOut::new(own)),
+        "R05" => Box::new(r05_srv::SrvEnumeration::new(own)),
+        "R06" => Box::new(r06_wildcard::Wildcard::new(own)),
+        "R07" => Box::new(r06_wildcard::ModeProbe::new(own)),
+        "R08" => Box::new(r08_transfer::Transfer::new(own)),
+        "R09" => Box::new(r09_chaos::Chaos::new(own)),
+        _ => return None,
+    })
+}

@@ -1,0 +1,270 @@
+//! R03: service names guessed, as many different denied names in a short time, or as a random walk that climbs.
+//!
+//! Enters: intents; leaves: one draft per workload. Counts names of intents, so that a search list is one try.
+//! Deliberately absent: names outside the cluster zone (an application's typing errors are no reconnaissance).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use smallvec::SmallVec;
+use truename_model::{Intent, IntentOutcome, Name, Nanos, ObservedAt, RuleMeta, Severity};
+
+use super::bounded::{Table, Tally, limit, limit_ns, ratio};
+use super::lookup;
+use super::names::{ClusterName, is_tld, shown};
+use super::who::Who;
+use crate::facts::{Context, Draft, Fact, Rule};
+use crate::text::escaped;
+
+/// The walk forgets after a day without questions.
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// Names that attackers try first; a denied one counts more.
+const SENSITIVE: [&str; 34] = [
+    "admin",
+    "alertmanager",
+    "argocd",
+    "cassandra",
+    "cert-manager",
+    "consul",
+    "dashboard",
+    "dex",
+    "elasticsearch",
+    "etcd",
+    "external-secrets",
+    "flux",
+    "gitlab",
+    "grafana",
+    "harbor",
+    "istiod",
+    "jenkins",
+    "kafka",
+    "keycloak",
+    "kibana",
+    "kubelet",
+    "kubernetes-dashboard",
+    "ldap",
+    "minio",
+    "mongo",
+    "mysql",
+    "nats",
+    "oauth",
+    "postgres",
+    "prometheus",
+    "redis",
+    "registry",
+    "secret",
+    "vault",
+];
+/// Services remembered per workload.
+const KNOWN_MAX: usize = 8_192;
+
+#[derive(Debug, Default)]
+struct Client {
+    // `service.namespace` to the last time and whether it was denied: first contacts, and the window.
+    contacted: BTreeMap<Box<[u8]>, (Nanos, bool)>,
+    walk: f64,
+    alarm: Option<Alarm>,
+    last: Option<Nanos>,
+    tally: Tally,
+}
+
+type Key = SmallVec<[u8; 128]>;
+
+#[derive(Debug)]
+struct Alarm {
+    by_walk: bool,
+    distinct: usize,
+    ratio: f64,
+    sensitive: usize,
+}
+
+/// The rule.
+pub(crate) struct BruteForce {
+    meta: RuleMeta,
+    clients: Table<Who, Client>,
+    // Namespaces that exist: many are named like top-level domains (`shop`, `dev`), and `api.shop` means a service.
+    namespaces: BTreeSet<Box<[u8]>>,
+    since: Option<Nanos>,
+}
+
+impl BruteForce {
+    pub(crate) fn new(meta: RuleMeta) -> Self {
+        Self { meta, clients: Table::new(1_024), namespaces: BTreeSet::new(), since: None }
+    }
+
+    fn intent(&mut self, intent: &Intent, zone: &Name, cx: &Context<'_>, out: &mut Vec<Draft>) {
+        let who = Who::new(&intent.attribution, Some(intent.client));
+        let Some(service) = service_of(intent, zone, who.namespace(), &self.namespaces) else { return };
+        let denied = match intent.outcome {
+            IntentOutcome::NxDomain => true,
+            IntentOutcome::ResolvedAbsolute | IntentOutcome::ResolvedSearch(_) | IntentOutcome::NoData => {
+                false
+            }
+            _ => return,
+        };
+        let factor = who.factor(limit(&self.meta, "node_factor"));
+        let mut evicted = Vec::new();
+        let client = self.clients.entry(who, Client::default, &mut evicted);
+        let at = intent.from.lo;
+        if client.last.is_some_and(|last| at.since(last) > DAY_NS) {
+            client.walk = 0.0;
+        }
+        client.last = Some(at);
+        let fresh = contact(client, &service, at, denied, limit_ns(&self.meta, "window_secs"));
+        if denied && fresh {
+            let step = intent.steps.first().map(|step| &step.transaction);
+            let when = step.map_or(ObservedAt::None, |step| lookup::at(step));
+            let record = step.and_then(|step| lookup::first_record(step));
+            client
+                .tally
+                .add(when, record, || format!("denied: {}", escaped(&String::from_utf8_lossy(&service))));
+            check(&self.meta, client, at, factor);
+        }
+        for (who, client) in evicted {
+            self.close(&who, client, cx, out);
+        }
+    }
+
+    fn close(&self, who: &Who, client: Client, cx: &Context<'_>, out: &mut Vec<Draft>) {
+        let Some(alarm) = client.alarm else { return };
+        if who.is_infrastructure(cx.profile) {
+            return;
+        }
+        let title = format!("{} tried {} service names that do not exist", who.text(), client.tally.count);
+        let mut draft = Draft::new(&self.meta.id, Severity::High, title);
+        client.tally.fill(&mut draft);
+        draft.subject = who.text();
+        draft.workload = who.workload();
+        draft.target = cx.knowledge.cluster_domain().map(|zone| shown(&zone)).unwrap_or_default();
+        draft.why = format!(
+            "{} different names denied in the window, {:.0} % of what it asked there; {} of them are names that \
+             attackers look for.",
+            alarm.distinct,
+            alarm.ratio * 100.0,
+            alarm.sensitive,
+        );
+        if alarm.by_walk {
+            draft.why.push_str(" A random walk over first contacts left the range of benign clients.");
+            let wanted = limit(&self.meta, "walk_history_secs");
+            let have = match (self.since, draft.seen) {
+                (Some(since), Some(seen)) => seen.hi.since(since) as f64 / 1e9,
+                _ => 0.0,
+            };
+            if have < wanted {
+                draft.severity = draft.severity.lowered();
+                draft
+                    .graded
+                    .push(format!("first contacts are known for {have:.0} s only, not for seven days"));
+            }
+        }
+        out.push(draft);
+    }
+}
+
+/// The service that the application meant, as `service.namespace`.
+fn service_of(intent: &Intent, zone: &Name, own: &str, known: &BTreeSet<Box<[u8]>>) -> Option<Key> {
+    let pair = |(service, namespace): (&[u8], &[u8])| {
+        let mut key = Key::from_slice(service);
+        key.push(b'.');
+        key.extend_from_slice(namespace);
+        key
+    };
+    if let IntentOutcome::ResolvedSearch(_) = intent.outcome {
+        return ClusterName::parse(&intent.last, zone)?.service().map(pair);
+    }
+    if let Some(parsed) = ClusterName::parse(&intent.base, zone) {
+        return parsed.service().map(pair);
+    }
+    let labels: SmallVec<[&[u8]; 4]> = intent.base.labels().take(4).collect();
+    match labels.as_slice() {
+        [service] => Some(pair((service, own.as_bytes()))),
+        [service, namespace] if known.contains(*namespace) || !is_tld(namespace) => {
+            Some(pair((service, namespace)))
+        }
+        [service, namespace, b"svc"] => Some(pair((service, namespace))),
+        _ => None,
+    }
+}
+
+/// Notes a contact; true if the service was not asked within the window before. A first contact moves the walk
+/// (threshold random walk, Jung et al. 2004): ×4 if denied, ×0.25 if it exists.
+fn contact(client: &mut Client, service: &[u8], at: Nanos, denied: bool, window_ns: i64) -> bool {
+    if let Some(known) = client.contacted.get_mut(service) {
+        let fresh = at.since(known.0) > window_ns || known.1 != denied;
+        *known = (at, denied);
+        return fresh;
+    }
+    if client.contacted.len() >= KNOWN_MAX {
+        client.contacted.retain(|_, (last, _)| at.since(*last) <= window_ns);
+    }
+    if client.contacted.len() < KNOWN_MAX {
+        client.contacted.insert(Box::from(service), (at, denied));
+    }
+    let step = if denied { 4.0 } else { 0.25 };
+    client.walk = (if client.walk == 0.0 { 1.0 } else { client.walk }) * step;
+    if client.walk <= 0.01 {
+        client.walk = 1.0;
+    }
+    true
+}
+
+fn check(meta: &RuleMeta, client: &mut Client, at: Nanos, factor: f64) {
+    let window = limit_ns(meta, "window_secs");
+    let recent = || client.contacted.iter().filter(|(_, (last, _))| at.since(*last) <= window);
+    let denied: Vec<&[u8]> = recent().filter(|(_, (_, denied))| *denied).map(|(key, _)| &**key).collect();
+    let ratio = ratio(denied.len(), recent().count());
+    let sensitive = denied.iter().filter(|service| is_sensitive(service)).count();
+    let distinct = denied.len();
+    let weighted = distinct as f64 + sensitive as f64 * (limit(meta, "sensitive_weight") - 1.0);
+    // Sensitive words weigh more, but seven different names are the least that counts, as in the walk.
+    let fast =
+        weighted >= limit(meta, "distinct") * factor && ratio >= limit(meta, "nx_ratio") && distinct >= 7;
+    let slow = factor <= 1.0 && client.walk >= limit(meta, "walk_alarm");
+    if !(fast || slow) {
+        return;
+    }
+    let better =
+        client.alarm.as_ref().is_none_or(|alarm| (fast && alarm.by_walk) || distinct > alarm.distinct);
+    if better {
+        let by_walk = !fast && client.alarm.as_ref().is_none_or(|alarm| alarm.by_walk);
+        client.alarm = Some(Alarm { by_walk, distinct, ratio, sensitive });
+    }
+}
+
+fn is_sensitive(service: &[u8]) -> bool {
+    let name = service.split(|octet| *octet == b'.').next().unwrap_or_default();
+    name.split(|octet| matches!(octet, b'-' | b'_'))
+        .any(|part| SENSITIVE.iter().any(|word| part.starts_with(word.as_bytes())))
+        || SENSITIVE.iter().any(|word| word.as_bytes() == name)
+}
+
+impl Rule for BruteForce {
+    fn meta(&self) -> &RuleMeta {
+        &self.meta
+    }
+
+    fn observe(&mut self, fact: &Fact<'_>, cx: &Context<'_>, out: &mut Vec<Draft>) {
+        if let Fact::Change(change) = fact
+            && self.namespaces.len() < KNOWN_MAX
+            && !self.namespaces.contains(change.meta.namespace.as_bytes())
+        {
+            self.namespaces.insert(Box::from(change.meta.namespace.as_bytes()));
+        }
+        if let Fact::Intent(intent) = fact {
+            self.since = Some(self.since.map_or(intent.from.lo, |since| since.min(intent.from.lo)));
+            if let Some(zone) = cx.knowledge.cluster_domain() {
+                self.intent(intent, &zone, cx, out);
+            }
+        }
+    }
+
+    fn finish(&mut self, cx: &Context<'_>, out: &mut Vec<Draft>) {
+        for (who, client) in self.clients.drain() {
+            self.close(&who, client, cx, out);
+        }
+    }
+
+    fn evictions(&self) -> u64 {
+        self.clients.evictions()
+    }
+}
