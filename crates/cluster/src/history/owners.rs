@@ -307,7 +307,7 @@ fn pod_holder(life: &[Entry], ip: IpAddr, chains: &Chains, coverage: &Coverage) 
     if snapshot_only {
         let started = first.state.as_ref().and_then(pod_of).and_then(|pod| pod.started);
         basis = AttributionBasis::SnapshotNear;
-        from = started.map_or(from, |started| started.plus(SETTLED_NS).min(from));
+        from = started.map_or(from, |started| started.max(lead).plus(SETTLED_NS).min(from));
     }
     if basis == AttributionBasis::SnapshotNear && first.known_to > first.began.hi {
         basis = AttributionBasis::SnapshotsAround;
