@@ -102,8 +102,9 @@ class PathForger:
         """Questions of this pod for A of this name never reach the DNS: first label and type, at their fixed places."""
         packed = dnswire.pack_name(self.name)
         label, kind_at = packed[:packed[0] + 1], 8 * (8 + 12 + len(packed))
-        return (f"table ip {self.table} {{ chain early {{ type filter hook prerouting priority -350; "
-                f"ip saddr {client} udp dport 53 @th,160,{8 * len(label)} 0x{label.hex()} @th,{kind_at},16 0x0001 drop }} }}")
+        return (f"table ip {self.table} {{\nchain early {{\ntype filter hook prerouting priority -350;\n"
+                f"ip saddr {client} udp dport 53 @th,160,{8 * len(label)} 0x{label.hex()} @th,{kind_at},16 0x0001 drop\n"
+                "}\n}\n")
 
     def _nft(self, text):
         subprocess.run(netns.command(self.network.node, ["nft", "-f", "-"]), input=text, text=True, check=True,

@@ -150,6 +150,7 @@ def _play(whole, scenario, text, out):
     captures = {path.stem.removeprefix("client-"): path for path in (out / "recording" / "pcap").glob("client-*.pcap")}
     whole.truth.write(out / "truth.jsonl", captures)
     (out / "scenario.txt").write_text(text)
+    shutil.copy(parts.RANGE / "profile.yaml", out / "profile.yaml")
     write_case(out, scenario, started, subjects)
     return failures
 
