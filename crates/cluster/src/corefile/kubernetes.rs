@@ -9,76 +9,56 @@ use truename_model::Name;
 
 use super::diagnostic::CorefileError;
 use super::order::Version;
-use super::schema::{Body, Schema, Setting, Stanza, Take, invalid};
+use super::schema::Take::{Lenient, Nothing, Rest};
+use super::schema::{Body, MANY, Schema, Stanza, invalid, option, option_since};
 use super::value::Kind;
 use super::zone::{is_reverse, normalize_exact};
 
-const OLD: Version = Version(0, 0, 0);
-const MAX: usize = usize::MAX;
-
 /// How `kubernetes` is written.
-pub const KUBERNETES: Schema = Schema {
-    name: "kubernetes",
-    args: (0, MAX),
-    kinds: &[],
-    once: true,
-    any_case: false,
-    body: Body::Options(&[
-        Setting { name: "endpoint_pod_names", take: Take::Rest(0, 0), kinds: &[], since: OLD },
-        Setting {
-            name: "pods",
-            take: Take::Rest(1, 1),
-            kinds: &[Kind::OneOf(&["disabled", "insecure", "verified"])],
-            since: OLD,
-        },
-        Setting { name: "namespaces", take: Take::Rest(1, MAX), kinds: &[], since: OLD },
-        Setting { name: "endpoint", take: Take::Rest(1, MAX), kinds: &[], since: OLD },
-        Setting { name: "tls", take: Take::Rest(3, 3), kinds: &[], since: OLD },
-        Setting { name: "labels", take: Take::Rest(1, MAX), kinds: &[], since: OLD },
-        Setting { name: "namespace_labels", take: Take::Rest(1, MAX), kinds: &[], since: OLD },
-        Setting { name: "fallthrough", take: Take::Rest(0, MAX), kinds: &[], since: OLD },
-        Setting { name: "ttl", take: Take::Lenient(1), kinds: &[Kind::Int(0, 3600), Kind::Any], since: OLD },
-        Setting { name: "noendpoints", take: Take::Rest(0, 0), kinds: &[], since: OLD },
-        Setting { name: "zonal", take: Take::Rest(0, 0), kinds: &[], since: Version(1, 14, 7) },
-        Setting { name: "ignore", take: Take::Lenient(0), kinds: &[Kind::OneOf(&["empty_service"]), Kind::Any], since: OLD },
-        Setting { name: "kubeconfig", take: Take::Rest(1, 2), kinds: &[], since: OLD },
-        Setting { name: "multicluster", take: Take::Rest(0, MAX), kinds: &[], since: Version(1, 12, 2) },
-        Setting {
-            name: "startup_timeout",
-            take: Take::Lenient(1),
-            kinds: &[Kind::Duration(i64::MIN, i64::MAX), Kind::Any],
-            since: Version(1, 12, 3),
-        },
-        Setting { name: "apiserver_qps", take: Take::Rest(1, 1), kinds: &[Kind::Float(0.0)], since: Version(1, 14, 0) },
-        Setting {
-            name: "apiserver_burst",
-            take: Take::Rest(1, 1),
-            kinds: &[Kind::Int(0, i64::MAX)],
-            since: Version(1, 14, 0),
-        },
-        Setting {
-            name: "apiserver_max_inflight",
-            take: Take::Rest(1, 1),
-            kinds: &[Kind::Int(0, i64::MAX)],
-            since: Version(1, 14, 0),
-        },
+pub const KUBERNETES: Schema = Schema::new(
+    "kubernetes",
+    (0, MANY),
+    &[],
+    Body::Options(&[
+        option("endpoint_pod_names", Rest(0, 0), &[]),
+        option("pods", Rest(1, 1), &[Kind::OneOf(&["disabled", "insecure", "verified"])]),
+        option("namespaces", Rest(1, MANY), &[]),
+        option("endpoint", Rest(1, MANY), &[]),
+        option("tls", Rest(3, 3), &[]),
+        option("labels", Rest(1, MANY), &[]),
+        option("namespace_labels", Rest(1, MANY), &[]),
+        option("fallthrough", Rest(0, MANY), &[]),
+        option("ttl", Lenient(1), &[Kind::Int(0, 3600), Kind::Any]),
+        option("noendpoints", Rest(0, 0), &[]),
+        option_since(Version(1, 14, 7), "zonal", Rest(0, 0), &[]),
+        option("ignore", Lenient(0), &[Kind::OneOf(&["empty_service"]), Kind::Any]),
+        option("kubeconfig", Rest(1, 2), &[]),
+        option_since(Version(1, 12, 2), "multicluster", Rest(0, MANY), &[]),
+        option_since(
+            Version(1, 12, 3),
+            "startup_timeout",
+            Lenient(1),
+            &[Kind::Duration(i64::MIN, i64::MAX), Kind::Any],
+        ),
+        option_since(Version(1, 14, 0), "apiserver_qps", Rest(1, 1), &[Kind::Float(0.0)]),
+        option_since(Version(1, 14, 0), "apiserver_burst", Rest(1, 1), &[Kind::Int(0, i64::MAX)]),
+        option_since(Version(1, 14, 0), "apiserver_max_inflight", Rest(1, 1), &[Kind::Int(0, i64::MAX)]),
     ]),
-};
+)
+.once();
 
 /// How `k8s_external` is written.
-pub const K8S_EXTERNAL: Schema = Schema {
-    name: "k8s_external",
-    args: (0, MAX),
-    kinds: &[],
-    once: false,
-    any_case: false,
-    body: Body::Options(&[
-        Setting { name: "ttl", take: Take::Lenient(1), kinds: &[Kind::Int(0, 3600), Kind::Any], since: OLD },
-        Setting { name: "apex", take: Take::Lenient(1), kinds: &[], since: OLD },
-        Setting { name: "headless", take: Take::Nothing, kinds: &[], since: Version(1, 9, 4) },
-        Setting { name: "fallthrough", take: Take::Rest(0, MAX), kinds: &[], since: Version(1, 11, 0) },
+pub const K8S_EXTERNAL: Schema = Schema::new(
+    "k8s_external",
+    (0, MANY),
+    &[],
+    Body::Options(&[
+        option("ttl", Lenient(1), &[Kind::Int(0, 3600), Kind::Any]),
+        option("apex", Lenient(1), &[]),
+        option_since(Version(1, 9, 4), "headless", Nothing, &[]),
+        option_since(Version(1, 11, 0), "fallthrough", Rest(0, MANY), &[]),
     ]),
-};
+);
 
 /// Zones for which a plugin passes on names that it does not know (`plugin/pkg/fall`). Empty: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -15,6 +15,13 @@ pub mod order;
 pub mod dispenser;
 pub mod schema;
 pub mod kubernetes;
+pub mod forward;
+pub mod rewrite;
+pub mod hosts;
+pub mod template;
+pub mod evidence;
+pub mod policy;
+pub mod zonedata;
 pub mod registry;
 pub mod server;
 

@@ -35,6 +35,21 @@ pub struct Setting {
     pub since: Version,
 }
 
+/// An option that every known version has.
+#[must_use]
+pub const fn option(name: &'static str, take: Take, kinds: &'static [Kind]) -> Setting {
+    Setting { name, take, kinds, since: Version(0, 0, 0) }
+}
+
+/// An option that came with a version.
+#[must_use]
+pub const fn option_since(since: Version, name: &'static str, take: Take, kinds: &'static [Kind]) -> Setting {
+    Setting { name, take, kinds, since }
+}
+
+/// No upper bound on the words of a line.
+pub const MANY: usize = usize::MAX;
+
 /// What may follow a plugin's line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Body {
@@ -63,6 +78,26 @@ pub struct Schema {
     pub any_case: bool,
     /// The block.
     pub body: Body,
+}
+
+impl Schema {
+    /// A directive with at least and at most so many words, of these kinds, and a block.
+    #[must_use]
+    pub const fn new(name: &'static str, args: (usize, usize), kinds: &'static [Kind], body: Body) -> Self {
+        Self { name, args, kinds, once: false, any_case: false, body }
+    }
+
+    /// The same, allowed once in a server block.
+    #[must_use]
+    pub const fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    /// The same, option names in any case.
+    #[must_use]
+    pub const fn any_case(self) -> Self {
+        Self { any_case: true, ..self }
+    }
 }
 
 /// A word of a stanza's block with what it took.
@@ -186,7 +221,7 @@ fn stanza(
     let args: Vec<Token> = dispenser.remaining_args().into_iter().cloned().collect();
     let (least, most) = schema.args;
     if args.len() < least || args.len() > most {
-        return Err(count_error(name, &schema.name, args.len(), least, most));
+        return Err(count_error(name, schema.name, args.len(), least, most));
     }
     check_kinds(&args, schema.kinds)?;
     let mut entries = Vec::new();
@@ -244,7 +279,7 @@ fn take(word: &Token, setting: &Setting, dispenser: &mut Dispenser<'_>) -> Resul
             while args.len() < count {
                 match dispenser.next_arg() {
                     Some(token) => args.push(token.clone()),
-                    None => return Err(count_error(word, &setting.name, args.len(), count, count)),
+                    None => return Err(count_error(word, setting.name, args.len(), count, count)),
                 }
             }
             Ok(args)
@@ -257,7 +292,7 @@ fn take(word: &Token, setting: &Setting, dispenser: &mut Dispenser<'_>) -> Resul
                 _ => (0, usize::MAX),
             };
             if args.len() < least || args.len() > most {
-                return Err(count_error(word, &setting.name, args.len(), least, most));
+                return Err(count_error(word, setting.name, args.len(), least, most));
             }
             Ok(args)
         }

@@ -14,7 +14,7 @@ use super::lexer::Token;
 use super::order::{self, Version};
 use super::parser::{Block, Env, parse_blocks};
 use super::registry::{Plugin, read_plugins};
-use super::zone::Key;
+use super::zone::{Key, Transport};
 
 /// A use of a directive in file order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ fn server_block(block: &Block, version: Version, invalid: &mut Vec<CorefileError
             Key::read(token).unwrap_or_else(|message| {
                 let next_step = "write a zone, zone:port or a network";
                 invalid.push(CorefileError::at(token, ErrorKind::Invalid, message, next_step));
-                Key { token: token.clone(), zones: Vec::new(), port: 53, transport: super::zone::Transport::Dns }
+                Key { token: token.clone(), zones: Vec::new(), port: 53, transport: Transport::Dns }
             })
         })
         .collect();
@@ -207,32 +207,24 @@ fn refuse_duplicates(servers: &[ServerBlock], invalid: &mut Vec<CorefileError>) 
 }
 
 /// The server block that takes a query for `name` on `port` over plain DNS: the longest zone wins
-/// (`core/dnsserver/server.go`). Blocks with a `view` may decline; the first in file order is given.
+/// (`core/dnsserver/server.go`). Blocks with a `view` may decline; see [`servers_for`].
 #[must_use]
 pub fn server_for<'a>(corefile: &'a Corefile, name: &Name, port: u16) -> Option<&'a ServerBlock> {
     servers_for(corefile, name, port).into_iter().next()
 }
 
-/// All blocks of the longest zone that serves `name`: more than one only where blocks have a `view`.
+/// The blocks that may take the query, in the order in which CoreDNS tries them: longer zones first. The list ends
+/// with the first block that has no `view` and therefore never declines.
 #[must_use]
 pub fn servers_for<'a>(corefile: &'a Corefile, name: &Name, port: u16) -> Vec<&'a ServerBlock> {
-    let mut best: (usize, Vec<&ServerBlock>) = (0, Vec::new());
+    let mut found: Vec<(usize, &ServerBlock)> = Vec::new();
     for server in &corefile.servers {
-        let zones = server
-            .keys
-            .iter()
-            .filter(|key| key.port == port && matches!(key.transport, super::zone::Transport::Dns))
-            .flat_map(|key| key.zones.iter());
-        let Some(length) =
-            zones.filter(|zone| name.is_at_or_below(zone)).map(|zone| zone.wire().len()).max()
-        else {
-            continue;
-        };
-        match length.cmp(&best.0) {
-            std::cmp::Ordering::Greater => best = (length, vec![server]),
-            std::cmp::Ordering::Equal => best.1.push(server),
-            std::cmp::Ordering::Less => {}
-        }
+        let keys = server.keys.iter().filter(|key| key.port == port && key.transport == Transport::Dns);
+        let zones = keys.flat_map(|key| key.zones.iter()).filter(|zone| name.is_at_or_below(zone));
+        found.extend(zones.map(|zone| zone.wire().len()).max().map(|length| (length, server)));
     }
-    best.1
+    // Stable: blocks of one zone stay in file order.
+    found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+    let end = found.iter().position(|(_, server)| !server.has("view")).map_or(found.len(), |at| at + 1);
+    found.into_iter().take(end).map(|(_, server)| server).collect()
 }
