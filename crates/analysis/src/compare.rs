@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn order_and_ttl_do_not_count_but_data_and_owner_do() {
-        let (x, y) = ([a("n.example", 1, 30), a("n.example", 2, 30)], [a("n.example", 2, 7), a("N.example", 1, 7)]);
+        let (x, y) =
+            ([a("n.example", 1, 30), a("n.example", 2, 30)], [a("n.example", 2, 7), a("N.example", 1, 7)]);
         assert!(is_part_of(&x, &y) && is_part_of(&y, &x));
         assert_eq!(data_hash(&x), data_hash(&y));
         assert!(!is_part_of(&x, &y[..1]));

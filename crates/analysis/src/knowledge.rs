@@ -4,11 +4,14 @@
 //! so that joins and rules are tested against a few hand-written facts. Deliberately absent: any state.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
+use truename_cluster::history::{CorefileHistory, History, Kind};
+use truename_cluster::truth::Truth;
+pub use truename_cluster::truth::{Chase, Judgement};
+use truename_model::time::SECOND;
 use truename_model::{
-    Attribution, Body, Flags, Interval, Name, ObjectRef, Question, Rcode, UnknownOwner, Verdict,
-    WhyUnverifiable, Workload,
+    Attribution, Body, Flags, Interval, Name, Nanos, Object, Question, Rcode, UnknownOwner, Verdict,
+    WhyUnverifiable, Workload, WorkloadKind,
 };
 
 /// An answer to be judged.
@@ -24,26 +27,8 @@ pub struct Answer<'a> {
     pub body: &'a Body,
     /// When it was given, reference clock, with all uncertainty.
     pub at: Interval,
-    /// Who asked, where one address is known.
-    pub client: Option<IpAddr>,
     /// CoreDNS version of the answering replica (`1.15.0`), if known.
     pub version: Option<&'a str>,
-}
-
-/// What the truth model says of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// The objects or the configuration decide.
-    Verdict(Verdict),
-    /// The name lies outside every zone that the objects answer: an upstream must have said it.
-    NotCluster,
-    /// The first records are right (an ExternalName's alias); the rest is the answer of another lookup of `target`.
-    Chase {
-        /// Name whose records remain to be explained.
-        target: Name,
-        /// Objects that decided the first part.
-        by: Arc<[ObjectRef]>,
-    },
 }
 
 /// How a pod's stub resolver is set up by its objects.
@@ -70,23 +55,29 @@ pub enum DnsRole {
 
 /// Questions to the cluster's history. All instants are on the reference clock.
 pub trait Knowledge: Sync {
-    /// Who held `ip` during `at`.
-    fn owners(&self, ip: IpAddr, at: Interval) -> Attribution;
+    /// Who held `ip` through the whole of `at`, and the stretch in which every interval has this answer (`None`: do
+    /// not remember it).
+    fn owners(&self, ip: IpAddr, at: Interval) -> (Attribution, Option<Interval>);
 
-    /// Changes if, and only if, [`Knowledge::owners`] may answer differently for `ip`; `None`: never memoise.
-    fn owners_epoch(&self, ip: IpAddr, at: Interval) -> Option<u64>;
+    /// Whether an answer was true, and the stretch of time in which an equal answer gets the same word (`None`: do
+    /// not remember it).
+    fn judge(&self, answer: &Answer<'_>) -> (Judgement, Option<Interval>);
 
-    /// Whether an answer was true.
-    fn judge(&self, answer: &Answer<'_>) -> Judgement;
+    /// The object history itself, for rules that compare objects.
+    fn history(&self) -> Option<&History> {
+        None
+    }
 
-    /// Changes if any object or configuration that the question depends on did; `None`: never memoise.
-    fn judge_epoch(&self, question: &Question, at: Interval) -> Option<u64>;
+    /// The Corefiles in force.
+    fn corefiles(&self) -> Option<&CorefileHistory> {
+        None
+    }
 
     /// The stub configuration of a workload, if its objects tell it.
     fn stub(&self, workload: &Workload, at: Interval) -> Option<StubConfig>;
 
-    /// What `ip` was to cluster DNS.
-    fn dns_role(&self, ip: IpAddr, at: Interval) -> DnsRole;
+    /// What `ip` was to cluster DNS, with the stretch in which that holds.
+    fn dns_role(&self, ip: IpAddr, at: Interval) -> (DnsRole, Option<Interval>);
 
     /// The cluster domain, if known.
     fn cluster_domain(&self) -> Option<Name>;
@@ -96,33 +87,28 @@ pub trait Knowledge: Sync {
     fn stale_ns(&self, at: Interval) -> i64;
 }
 
+/// All of time.
+pub const ALWAYS: Interval = Interval { lo: Nanos(i64::MIN), hi: Nanos(i64::MAX) };
+
 /// A cluster of which nothing is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoKnowledge;
 
 impl Knowledge for NoKnowledge {
-    fn owners(&self, _: IpAddr, _: Interval) -> Attribution {
-        Attribution::Unknown(UnknownOwner::NoObjects)
+    fn owners(&self, _: IpAddr, _: Interval) -> (Attribution, Option<Interval>) {
+        (Attribution::Unknown(UnknownOwner::NoObjects), Some(ALWAYS))
     }
 
-    fn owners_epoch(&self, _: IpAddr, _: Interval) -> Option<u64> {
-        Some(0)
-    }
-
-    fn judge(&self, _: &Answer<'_>) -> Judgement {
-        Judgement::Verdict(Verdict::unverifiable(WhyUnverifiable::NoObjects))
-    }
-
-    fn judge_epoch(&self, _: &Question, _: Interval) -> Option<u64> {
-        Some(0)
+    fn judge(&self, _: &Answer<'_>) -> (Judgement, Option<Interval>) {
+        (Judgement::Verdict(Verdict::unverifiable(WhyUnverifiable::NoObjects)), Some(ALWAYS))
     }
 
     fn stub(&self, _: &Workload, _: Interval) -> Option<StubConfig> {
         None
     }
 
-    fn dns_role(&self, _: IpAddr, _: Interval) -> DnsRole {
-        DnsRole::Unknown
+    fn dns_role(&self, _: IpAddr, _: Interval) -> (DnsRole, Option<Interval>) {
+        (DnsRole::Unknown, Some(ALWAYS))
     }
 
     fn cluster_domain(&self) -> Option<Name> {
@@ -132,4 +118,171 @@ impl Knowledge for NoKnowledge {
     fn stale_ns(&self, _: Interval) -> i64 {
         0
     }
+}
+
+/// The knowledge of a finished history.
+pub struct ClusterKnowledge<'a> {
+    history: &'a History,
+    corefiles: &'a CorefileHistory,
+    truth: &'a Truth<'a>,
+    domain: Option<Name>,
+}
+
+impl<'a> ClusterKnowledge<'a> {
+    /// Binds the three together; `domain` is the operator's word where the objects do not tell it.
+    #[must_use]
+    pub fn new(
+        history: &'a History,
+        corefiles: &'a CorefileHistory,
+        truth: &'a Truth<'a>,
+        domain: Option<Name>,
+    ) -> Self {
+        let domain = history.facts().domain.clone().or(domain);
+        Self { history, corefiles, truth, domain }
+    }
+
+    /// The search list of kubelet for ClusterFirst.
+    fn cluster_search(&self, namespace: &str) -> Vec<Name> {
+        let Some(domain) = self.domain.clone().or_else(|| Name::parse("cluster.local").ok()) else {
+            return Vec::new();
+        };
+        let svc = Name::parse("svc").and_then(|svc| svc.joined(&domain));
+        let own = svc.clone().and_then(|svc| Name::parse(namespace)?.joined(&svc));
+        own.into_iter().chain(svc).chain([domain]).collect()
+    }
+}
+
+/// Pods that serve cluster DNS carry this label value, whatever the server's own name is.
+fn serves_dns(workload: &Workload) -> bool {
+    let app = |key: &str| workload.labels.get(key).map(String::as_str);
+    matches!(app("k8s-app"), Some("kube-dns" | "coredns" | "node-local-dns"))
+        || matches!(app("app.kubernetes.io/name"), Some("coredns"))
+}
+
+impl Knowledge for ClusterKnowledge<'_> {
+    fn owners(&self, ip: IpAddr, at: Interval) -> (Attribution, Option<Interval>) {
+        match self.history.owner_epoch(ip, at) {
+            Some((stretch, attribution)) => (attribution, Some(stretch)),
+            None => (self.history.owners(ip, at), None),
+        }
+    }
+
+    fn judge(&self, answer: &Answer<'_>) -> (Judgement, Option<Interval>) {
+        self.truth.judge_epoch(
+            answer.question,
+            Some(answer.rcode),
+            answer.flags,
+            answer.body,
+            answer.at,
+            answer.version,
+        )
+    }
+
+    fn history(&self) -> Option<&History> {
+        Some(self.history)
+    }
+
+    fn corefiles(&self) -> Option<&CorefileHistory> {
+        Some(self.corefiles)
+    }
+
+    fn stub(&self, workload: &Workload, at: Interval) -> Option<StubConfig> {
+        if workload.kind != WorkloadKind::Pod {
+            return None;
+        }
+        let ids = self.history.find(Kind::Pod, workload.namespace.as_bytes(), workload.name.as_bytes());
+        let entries = ids.iter().flat_map(|id| self.history.timeline(*id).within(at));
+        let mut states = entries.filter_map(|entry| entry.state.as_ref());
+        let state = states.find(|state| state.meta.uid == workload.uid)?;
+        let Object::Pod(pod) = &*state.object else { return None };
+        let policy = match (pod.dns_policy.as_str(), pod.host_network) {
+            ("" | "ClusterFirst", true) => "Default",
+            ("", false) => "ClusterFirst",
+            (policy, _) => policy,
+        };
+        let cluster = matches!(policy, "ClusterFirst" | "ClusterFirstWithHostNet");
+        let mut search = if cluster { self.cluster_search(&workload.namespace) } else { Vec::new() };
+        for name in pod.dns_searches.iter().filter_map(|text| Name::parse(text).ok()) {
+            if !search.contains(&name) && search.len() < 32 {
+                search.push(name);
+            }
+        }
+        Some(StubConfig { search, ndots: pod.ndots.unwrap_or(if cluster { 5 } else { 1 }) })
+    }
+
+    fn dns_role(&self, ip: IpAddr, at: Interval) -> (DnsRole, Option<Interval>) {
+        let facts = self.history.facts();
+        if facts.dns_ips.contains(&ip) || is_node_local(ip) {
+            return (DnsRole::Service, Some(ALWAYS));
+        }
+        let (attribution, stretch) = self.owners(ip, at);
+        let role = match &attribution {
+            Attribution::Exact(workload, _) if serves_dns(workload) => {
+                DnsRole::Replica(workload.name.clone())
+            }
+            Attribution::Exact(..) => DnsRole::Other,
+            Attribution::Ambiguous(all) => {
+                let mut servers = all.iter().filter(|one| serves_dns(&one.workload));
+                match (servers.next(), servers.next()) {
+                    (Some(one), None) => DnsRole::Replica(one.workload.name.clone()),
+                    (None, _) => DnsRole::Other,
+                    _ => DnsRole::Unknown,
+                }
+            }
+            Attribution::Unknown(_) if facts.dns_pods.contains(&ip) => DnsRole::Replica(ip.to_string()),
+            Attribution::Unknown(UnknownOwner::NoSuchAddress | UnknownOwner::NoneAtThatTime) => {
+                DnsRole::Other
+            }
+            Attribution::Unknown(_) => DnsRole::Unknown,
+        };
+        (role, stretch)
+    }
+
+    fn cluster_domain(&self) -> Option<Name> {
+        self.domain.clone()
+    }
+
+    fn stale_ns(&self, at: Interval) -> i64 {
+        let versions = self.corefiles.versions().get(self.corefiles.in_force(at)).unwrap_or(&[]);
+        versions.iter().map(|version| stale_of(&version.text)).max().unwrap_or(0)
+    }
+}
+
+/// The address that NodeLocal DNSCache listens on by default.
+fn is_node_local(ip: IpAddr) -> bool {
+    ip == IpAddr::from([169, 254, 20, 10])
+}
+
+/// The longest `serve_stale` of a Corefile, nanoseconds (one hour where no duration is given).
+fn stale_of(text: &str) -> i64 {
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("serve_stale"));
+    lines
+        .map(|rest| match rest.split_whitespace().next() {
+            Some(word) => duration_ns(word).unwrap_or(3_600 * SECOND),
+            None => 3_600 * SECOND,
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// Go durations of whole units (`1h30m`, `15s`).
+fn duration_ns(word: &str) -> Option<i64> {
+    let (mut total, mut number) = (0i64, None::<i64>);
+    for c in word.chars() {
+        if let Some(digit) = c.to_digit(10) {
+            number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(i64::from(digit))?);
+            continue;
+        }
+        let unit = match c {
+            'h' => 3_600,
+            'm' => 60,
+            's' => 1,
+            _ => return None,
+        };
+        total = total.checked_add(number.take()?.checked_mul(unit)?)?;
+    }
+    if number.is_some() {
+        return None;
+    }
+    total.checked_mul(SECOND)
 }

@@ -6,9 +6,17 @@
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod knowledge;
 pub mod compare;
+pub mod replica;
+pub mod exchange;
+pub mod join;
+pub mod clock;
+pub mod attribute;
+pub mod provenance;
+pub mod intent;
 pub mod facts;
 pub mod text;
 pub mod catalogue;
 pub mod rules;
 pub mod incidents;
 pub mod detect;
+pub mod analyzer;

@@ -1,0 +1,272 @@
+//! Which DNS server instance a record belongs to, and on which side of it a packet was seen.
+//!
+//! Enters: origins, dnstap identities, addresses; leaves: small numbers for instances, and the leg of a packet.
+//! A name comes from the origin, else from the message's identity, else from the objects, else from what the
+//! traffic shows. Deliberately absent: joining.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use truename_model::{DnsEvent, Interval, Origin, OriginId, Vantage};
+
+use crate::knowledge::{DnsRole, Knowledge};
+
+/// A DNS server instance of this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId(pub u32);
+
+/// CoreDNS version as numbers.
+pub type Version = (u32, u32, u32);
+
+/// The side of a DNS server on which a packet was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// Between a client and a server.
+    Client,
+    /// Between that instance and its upstream.
+    Upstream(ReplicaId),
+}
+
+/// Bound on learned addresses: a capture names a handful of servers, a flood of forged sources must not grow it.
+const LEARNED_MAX: usize = 4_096;
+
+/// Names, aliases and versions of instances.
+pub struct Replicas<'a> {
+    knowledge: &'a dyn Knowledge,
+    origins: &'a [Origin],
+    clusters: Vec<u32>,
+    by_origin: Vec<Option<ReplicaId>>,
+    by_name: HashMap<(u32, String), ReplicaId>,
+    names: Vec<String>,
+    versions: Vec<Option<Version>>,
+    /// Own addresses of instances, from forwarder taps that show the local socket.
+    aliases: HashMap<IpAddr, ReplicaId>,
+    /// Addresses that answered clients, used only where the objects tell nothing.
+    answering: HashSet<IpAddr>,
+    roles: HashMap<IpAddr, (Interval, DnsRole)>,
+}
+
+impl<'a> Replicas<'a> {
+    /// Reads what the origins say of their instances.
+    #[must_use]
+    pub fn new(knowledge: &'a dyn Knowledge, origins: &'a [Origin]) -> Self {
+        let mut this = Self {
+            knowledge,
+            origins,
+            clusters: cluster_numbers(origins),
+            by_origin: Vec::new(),
+            by_name: HashMap::new(),
+            names: Vec::new(),
+            versions: Vec::new(),
+            aliases: HashMap::new(),
+            answering: HashSet::new(),
+            roles: HashMap::new(),
+        };
+        for (index, origin) in origins.iter().enumerate() {
+            let id = origin.replica.value().map(|name| this.named(this.clusters[index], name));
+            if let (Some(id), Some(version)) = (id, origin.version.value()) {
+                this.learn_version(id, version);
+            }
+            this.by_origin.push(id);
+        }
+        this
+    }
+
+    /// Number of the cluster an origin belongs to. With at most one named cluster everything belongs to it.
+    #[must_use]
+    pub fn cluster(&self, origin: OriginId) -> u32 {
+        self.clusters.get(origin.0 as usize).copied().unwrap_or(0)
+    }
+
+    /// The instance's name.
+    #[must_use]
+    pub fn name(&self, id: ReplicaId) -> &str {
+        self.names.get(id.0 as usize).map_or("", String::as_str)
+    }
+
+    /// The instance's version, if any record told it.
+    #[must_use]
+    pub fn version(&self, id: ReplicaId) -> Option<Version> {
+        self.versions.get(id.0 as usize).copied().flatten()
+    }
+
+    /// Takes note of a version text (`1.15.0`, `CoreDNS-1.15.0`).
+    pub fn learn_version(&mut self, id: ReplicaId, text: &str) {
+        if let (Some(version), Some(slot)) = (parse_version(text), self.versions.get_mut(id.0 as usize)) {
+            *slot = Some(version);
+        }
+    }
+
+    fn named(&mut self, cluster: u32, name: &str) -> ReplicaId {
+        if let Some(&id) = self.by_name.get(&(cluster, name.to_owned())) {
+            return id;
+        }
+        let id = ReplicaId(self.names.len() as u32);
+        if self.names.len() >= LEARNED_MAX {
+            return ReplicaId(0);
+        }
+        self.names.push(name.to_owned());
+        self.versions.push(None);
+        self.by_name.insert((cluster, name.to_owned()), id);
+        id
+    }
+
+    /// The instance named by an origin.
+    #[must_use]
+    pub fn of_origin(&self, origin: OriginId) -> Option<ReplicaId> {
+        self.by_origin.get(origin.0 as usize).copied().flatten()
+    }
+
+    /// The instance that wrote a log line or a tap message.
+    pub fn of_server(&mut self, origin: OriginId, dns: &DnsEvent) -> Option<ReplicaId> {
+        if let Some(id) = self.by_origin.get(origin.0 as usize).copied().flatten() {
+            self.note_version(id, dns);
+            return Some(id);
+        }
+        let identity = dns.hints.as_deref()?.identity.as_deref()?;
+        let id = self.named(self.cluster(origin), identity);
+        self.note_version(id, dns);
+        Some(id)
+    }
+
+    /// As [`Replicas::of_server`], but never without a number: an unnamed origin is an instance of its own.
+    pub fn of_tap(&mut self, origin: OriginId, dns: &DnsEvent) -> ReplicaId {
+        match self.of_server(origin, dns) {
+            Some(id) => id,
+            None => self.named(self.cluster(origin), &format!("origin {}", origin.0)),
+        }
+    }
+
+    fn note_version(&mut self, id: ReplicaId, dns: &DnsEvent) {
+        if self.version(id).is_none()
+            && let Some(version) = dns.hints.as_deref().and_then(|hints| hints.version.as_deref())
+        {
+            self.learn_version(id, version);
+        }
+    }
+
+    /// True if forwarder taps of the instance show its own socket (CoreDNS ≥ 1.14.5), false if they show the
+    /// client, `None` if the version is not known.
+    #[must_use]
+    pub fn taps_own_socket(&self, id: ReplicaId) -> Option<bool> {
+        self.version(id).map(|version| version >= (1, 14, 5))
+    }
+
+    /// A forwarder tap showed an address of the instance.
+    pub fn learn_alias(&mut self, id: ReplicaId, ip: IpAddr) {
+        if self.aliases.len() < LEARNED_MAX && !ip.is_unspecified() {
+            self.aliases.entry(ip).or_insert(id);
+        }
+    }
+
+    fn role(&mut self, ip: IpAddr, at: Interval) -> DnsRole {
+        if let Some((stretch, role)) = self.roles.get(&ip)
+            && stretch.lo <= at.lo
+            && at.hi <= stretch.hi
+        {
+            return role.clone();
+        }
+        let (role, stretch) = self.knowledge.dns_role(ip, at);
+        if self.roles.len() >= LEARNED_MAX {
+            self.roles.clear();
+        }
+        if let Some(stretch) = stretch {
+            self.roles.insert(ip, (stretch, role.clone()));
+        }
+        role
+    }
+
+    /// The instance with an address of its own, if objects or taps name it.
+    pub fn of_address(&mut self, origin: OriginId, ip: IpAddr, at: Interval) -> Option<ReplicaId> {
+        if let Some(&id) = self.aliases.get(&ip) {
+            return Some(id);
+        }
+        match self.role(ip, at) {
+            DnsRole::Replica(name) => Some(self.named(self.cluster(origin), &name)),
+            DnsRole::Service | DnsRole::Other | DnsRole::Unknown => None,
+        }
+    }
+
+    /// True if the address is known to belong to no server of the cluster's DNS.
+    pub fn is_foreign(&mut self, ip: IpAddr, at: Interval) -> bool {
+        !self.aliases.contains_key(&ip) && self.role(ip, at) == DnsRole::Other
+    }
+
+    /// The leg on which a packet was seen.
+    pub fn leg(&mut self, origin: OriginId, dns: &DnsEvent, at: Interval) -> Leg {
+        let (Some(client), Some(server)) = (dns.client, dns.server) else { return Leg::Client };
+        let asks = self.role(client.ip, at);
+        let serves = self.role(server.ip, at);
+        let serves_cluster =
+            matches!(serves, DnsRole::Replica(_) | DnsRole::Service) || self.aliases.contains_key(&server.ip);
+        if serves_cluster {
+            return Leg::Client;
+        }
+        match asks {
+            DnsRole::Replica(name) => Leg::Upstream(self.named(self.cluster(origin), &name)),
+            DnsRole::Other | DnsRole::Service => Leg::Client,
+            DnsRole::Unknown => self.learned_leg(origin, dns, client.ip, server.ip),
+        }
+    }
+
+    fn learned_leg(&mut self, origin: OriginId, dns: &DnsEvent, client: IpAddr, server: IpAddr) -> Leg {
+        if let Some(&id) = self.aliases.get(&client) {
+            return Leg::Upstream(id);
+        }
+        if self.answering.contains(&client) {
+            let id = self.named(self.cluster(origin), &format!("server {client}"));
+            return Leg::Upstream(id);
+        }
+        if dns.vantage == Vantage::PacketResponse && self.answering.len() < LEARNED_MAX {
+            self.answering.insert(server);
+        }
+        Leg::Client
+    }
+
+    /// Origins of the run.
+    #[must_use]
+    pub fn origins(&self) -> &'a [Origin] {
+        self.origins
+    }
+}
+
+/// Clusters by number. Nothing is joined across clusters; with one name at most there is only one cluster.
+fn cluster_numbers(origins: &[Origin]) -> Vec<u32> {
+    let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
+    for origin in origins {
+        if let Some(name) = origin.cluster.value() {
+            let next = numbers.len() as u32 + 1;
+            numbers.entry(name).or_insert(next);
+        }
+    }
+    let single = numbers.len() <= 1;
+    let number = |origin: &Origin| {
+        let known = origin.cluster.value().and_then(|name| numbers.get(name.as_str()));
+        if single { 0 } else { known.copied().unwrap_or(0) }
+    };
+    origins.iter().map(number).collect()
+}
+
+/// Reads `1.15.0`, `v1.15.0` or `CoreDNS-1.15.0`.
+#[must_use]
+pub fn parse_version(text: &str) -> Option<Version> {
+    let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let mut parts = digits.split(['.', '-', '+', ' ']).map(str::parse::<u32>);
+    let major = parts.next()?.ok()?;
+    let minor = parts.next()?.ok()?;
+    let patch = parts.next().and_then(Result::ok).unwrap_or(0);
+    Some((major, minor, patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_with_and_without_the_name() {
+        assert_eq!(parse_version("CoreDNS-1.15.0"), Some((1, 15, 0)));
+        assert_eq!(parse_version("1.9.4"), Some((1, 9, 4)));
+        assert_eq!(parse_version("v1.14.5-rc1"), Some((1, 14, 5)));
+        assert_eq!(parse_version("CoreDNS"), None);
+    }
+}
