@@ -10,7 +10,7 @@ use truename_model::object::{ClusterChange, Object, ObjectRef};
 use truename_model::time::{Interval, Nanos, SECOND};
 
 use super::coverage::Coverage;
-use super::timeline::{EVER, Kind, NEVER, Timeline, build};
+use super::timeline::{Dumped, EVER, Kind, NEVER, Timeline, build};
 
 /// Longest time from a change of the ConfigMap to its effect: kubelet sync and cache, then `reload` with its jitter.
 pub const RELOAD_NS: i64 = 180 * SECOND;
@@ -76,7 +76,7 @@ impl CorefileHistory {
             Some((namespace, name)) => {
                 let of_key = |c: &&ClusterChange| c.meta.namespace == namespace && c.meta.name == name;
                 let changes: Vec<&ClusterChange> = self.changes.iter().filter(of_key).collect();
-                versions(&build(Kind::ConfigMap, namespace.into(), name.into(), &changes, &coverage))
+                versions(&build(Kind::ConfigMap, namespace.into(), name.into(), &changes, &coverage, &Dumped::new()))
             }
             None => Vec::new(),
         };

@@ -13,6 +13,11 @@ use super::timeline::Kind;
 
 /// Two spans of one kind closer than this are one: a rotated file goes on where the last one ended.
 const JOIN_NS: i64 = SECOND;
+/// A quiet stream is taken to go on for this long after its last record: the API server sends bookmarks every minute,
+/// and a recording rarely ends with a change. The stated reach of every claim that rests on a stream.
+pub const REACH_NS: i64 = 120 * SECOND;
+/// Watches that begin within this time of each other were started by one recorder, which ended them together.
+const SESSION_NS: i64 = 30 * SECOND;
 
 /// What one item told of one kind.
 #[derive(Clone, Debug)]
@@ -33,6 +38,8 @@ pub struct Coverage {
     spans: BTreeMap<(u32, ChangeSource), Interval>,
     lists: BTreeMap<(u32, Kind, Nanos), BTreeSet<String>>,
     declared: Vec<(Kind, Interval)>,
+    /// Instants at which an item's stream is known to have lost changes.
+    breaks: Vec<(u32, Nanos)>,
     complete: BTreeMap<Kind, Vec<Interval>>,
     listed: BTreeMap<Kind, Vec<Nanos>>,
     birth: Option<Nanos>,
@@ -45,6 +52,10 @@ impl Coverage {
         let item = change.record.item;
         let Some(when) = change.seen_at.or_else(|| change.at.interval()) else { return };
         if change.source == ChangeSource::Snapshot {
+            if change.seen_at.is_none() {
+                // A dump that does not tell when it was taken lists nothing at any known instant.
+                return;
+            }
             let names = self.lists.entry((item, kind, when.lo)).or_default();
             names.insert(change.meta.namespace.clone());
             return;
@@ -78,11 +89,31 @@ impl Coverage {
         self.declared.push((kind, span));
     }
 
+    /// States that the stream of `item` lost changes around `at` (an expired watch, a hole in an audit log).
+    pub fn note_break(&mut self, item: u32, at: Nanos) {
+        self.breaks.push((item, at));
+    }
+
+    /// The end of an item's stream: that of all watches of its recorder, and the reach.
+    fn stream_end(&self, item: u32, source: ChangeSource, span: Interval) -> Nanos {
+        let mut end = span.hi;
+        if source == ChangeSource::Watch {
+            let together = |other: &Interval| other.lo.since(span.lo).saturating_abs() <= SESSION_NS;
+            let watches = self.spans.iter().filter(|((_, of), _)| *of == ChangeSource::Watch);
+            end = watches.map(|(_, other)| other).filter(|other| together(other)).map(|other| other.hi).fold(end, Nanos::max);
+        }
+        let broken = self.breaks.iter().any(|(of, at)| *of == item && *at >= span.hi);
+        if broken { span.hi } else { end.plus(REACH_NS) }
+    }
+
     /// Computes the spans; call after the last [`Coverage::note`].
     pub fn finish(&mut self) {
         self.complete.clear();
         self.listed.clear();
         self.birth = None;
+        let mut breaks = self.breaks.clone();
+        breaks.sort_unstable();
+        breaks.dedup();
         for ((item, source, kind), seen) in &self.seen {
             let Some(span) = self.spans.get(&(*item, *source)) else { continue };
             let wide = !kind.is_namespaced() || seen.namespaces.len() > 1;
@@ -92,7 +123,16 @@ impl Coverage {
             }
             // An audit log holds requests of all kinds from its first record; a watch begins with its own list.
             let from = if *source == ChangeSource::Audit { span.lo } else { seen.first };
-            self.complete.entry(*kind).or_default().push(Interval { lo: from, hi: span.hi });
+            let hi = self.stream_end(*item, *source, *span);
+            let mut lo = from;
+            for (_, at) in breaks.iter().filter(|(of, at)| of == item && *at >= from && *at <= hi) {
+                // What was lost lies before the break by at most the reach of a quiet stream; nothing joins over it.
+                self.complete.entry(*kind).or_default().push(Interval { lo, hi: at.plus(-2 * JOIN_NS).max(lo) });
+                lo = at.plus(2 * JOIN_NS);
+            }
+            if lo <= hi {
+                self.complete.entry(*kind).or_default().push(Interval { lo, hi });
+            }
             if *source == ChangeSource::Watch {
                 self.listed.entry(*kind).or_default().push(seen.first);
             }

@@ -71,6 +71,11 @@ impl History {
         self.coverage.note_span(item, source, at);
     }
 
+    /// States that the stream of `item` lost changes around `at` (an expired watch).
+    pub fn note_break(&mut self, item: u32, at: Nanos) {
+        self.coverage.note_break(item, at);
+    }
+
     /// States that all changes of `kind` in `span` are in the evidence, and all objects that existed at its start.
     pub fn declare_complete(&mut self, kind: Kind, span: Interval) {
         self.coverage.declare(kind, span);
@@ -80,6 +85,7 @@ impl History {
     pub fn finish(&mut self) {
         self.coverage.finish();
         self.changes.sort_by_key(|change| (change.record, change.seen_at));
+        let dumped = dumped(&self.changes);
         let mut groups: BTreeMap<(Kind, String, &str, &str), Vec<&ClusterChange>> = BTreeMap::new();
         for change in &self.changes {
             let kind = Kind::of(&change.object);
@@ -91,7 +97,7 @@ impl History {
         self.timelines = groups
             .into_iter()
             .map(|((kind, _, namespace, name), changes)| {
-                timeline::build(kind, Arc::from(namespace), Arc::from(name), &changes, &self.coverage)
+                timeline::build(kind, Arc::from(namespace), Arc::from(name), &changes, &self.coverage, &dumped)
             })
             .collect();
         self.index();
@@ -243,6 +249,22 @@ impl History {
         }
         clusters
     }
+}
+
+/// How long the lists of one dump may have taken, nanoseconds.
+const DUMP_NS: i64 = 5 * truename_model::time::SECOND;
+
+/// Dumps without a time are not older than the latest time in any of their objects.
+fn dumped(changes: &[ClusterChange]) -> timeline::Dumped {
+    let mut dumped = timeline::Dumped::new();
+    let untimed = |c: &&ClusterChange| c.source == ChangeSource::Snapshot && c.seen_at.is_none();
+    for change in changes.iter().filter(untimed) {
+        let written = change.at.interval().map(|at| at.lo);
+        let Some(at) = written.max(change.meta.created) else { continue };
+        let latest = dumped.entry(change.record.item).or_insert(at);
+        *latest = at.max(*latest);
+    }
+    dumped.into_iter().map(|(item, at)| (item, at.plus(-DUMP_NS))).collect()
 }
 
 /// The UID of `kube-system`, which names a cluster, if this change tells it.

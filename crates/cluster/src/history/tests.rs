@@ -65,7 +65,7 @@ fn an_address_reused_within_a_second_has_one_owner_at_a_time() {
         (50_280, "NoneAtThatTime"),
         (50_500, "pod default/second by History"),
         (60_000, "pod default/second by History"),
-        (300_000, "second"),
+        (330_000, "second"),
     ] {
         assert_eq!(owner(&history, millis), expected, "at {millis}");
     }
@@ -181,7 +181,7 @@ fn without_objects_and_without_the_address_the_reason_differs() {
     assert_eq!(history.owners(address(IP), at(0)), Attribution::Unknown(UnknownOwner::NoObjects));
     let told = Told::new();
     assert_eq!(owner(&told.history(10_000), 5_000), "NoSuchAddress");
-    assert_eq!(owner(&told.history(10_000), 50_000), "OutsideHistory");
+    assert_eq!(owner(&told.history(10_000), 150_000), "OutsideHistory");
 }
 
 #[test]

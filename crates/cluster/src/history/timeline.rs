@@ -166,6 +166,7 @@ struct Draft {
     born: bool,
     began: Interval,
     exact: bool,
+    listed: bool,
     /// Last instant at which a list showed it.
     held: Option<Nanos>,
     state: State,
@@ -180,8 +181,9 @@ pub fn build(
     name: Arc<str>,
     changes: &[&ClusterChange],
     coverage: &Coverage,
+    dumped: &Dumped,
 ) -> Timeline {
-    let drafts = order(merge(changes));
+    let drafts = order(merge(changes, dumped));
     let born = drafts.first().is_some_and(|draft| was_born(kind, draft, coverage));
     let entries = place(kind, drafts, coverage);
     let first = entries.get(1).map_or(NEVER, |entry| entry.began.hi);
@@ -198,7 +200,10 @@ fn was_born(kind: Kind, draft: &Draft, coverage: &Coverage) -> bool {
     draft.born && (draft.source == ChangeSource::Audit || draft.exact || watched())
 }
 
-fn draft(change: &ClusterChange) -> Draft {
+/// By item of dumps that do not say when they were taken: an instant that the dump is not older than.
+pub type Dumped = std::collections::BTreeMap<u32, Nanos>;
+
+fn draft(change: &ClusterChange, dumped: &Dumped) -> Draft {
     let meta = &change.meta;
     let mut began = Interval { lo: EVER, hi: NEVER };
     let told = change.at.interval().filter(|_| change.kind != ChangeKind::Listed);
@@ -214,12 +219,15 @@ fn draft(change: &ClusterChange) -> Draft {
         }
         began.hi = began.hi.max(began.lo);
     }
-    let seen = change.seen_at.or_else(|| change.at.interval());
+    let dumped = dumped.get(&change.record.item).map(|at| Interval::at(*at));
+    let untimed = change.source == ChangeSource::Snapshot && change.seen_at.is_none();
+    let seen = change.seen_at.or_else(|| change.at.interval()).or(dumped);
     if let Some(seen) = seen {
-        began.hi = began.hi.min(seen.hi);
+        began.hi = began.hi.min(seen.hi.max(meta.created.unwrap_or(EVER)));
         began.lo = began.lo.min(began.hi);
     }
-    let held = seen.filter(|_| change.source == ChangeSource::Snapshot || change.kind == ChangeKind::Listed);
+    let held = if untimed { dumped.or(seen) } else { seen };
+    let held = held.filter(|_| change.source == ChangeSource::Snapshot);
     Draft {
         uid: meta.uid.clone(),
         rv: meta.resource_version.parse().ok(),
@@ -228,6 +236,7 @@ fn draft(change: &ClusterChange) -> Draft {
         born: change.kind == ChangeKind::Created,
         began,
         exact: change.source == ChangeSource::Audit && told.is_some(),
+        listed: change.kind == ChangeKind::Listed,
         held: held.filter(|_| !deleted).map(|seen| seen.lo),
         state: State { meta: change.meta.clone(), object: change.object.clone(), record: change.record },
         source: change.source,
@@ -235,12 +244,12 @@ fn draft(change: &ClusterChange) -> Draft {
 }
 
 /// Joins records of the same version.
-fn merge(changes: &[&ClusterChange]) -> Vec<Draft> {
+fn merge(changes: &[&ClusterChange], dumped: &Dumped) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::with_capacity(changes.len());
     let mut at: hashbrown::HashMap<(String, String, bool), usize, foldhash::fast::FixedState> =
         hashbrown::HashMap::default();
     for change in changes {
-        let new = draft(change);
+        let new = draft(change, dumped);
         let version = if new.deleted { String::new() } else { new.rv_text.clone() };
         if version.is_empty() && !new.deleted {
             drafts.push(new);
@@ -267,6 +276,7 @@ fn tighten(into: &mut Draft, other: Draft) {
         (false, _, _) => Interval { lo: both.hi, hi: both.lo },
     };
     into.exact |= other.exact;
+    into.listed |= other.listed;
     into.born |= other.born;
     into.held = into.held.max(other.held);
     // An audited request may show less of the object than a watch or list does.
@@ -389,12 +399,14 @@ fn tighten_by_neighbours(drafts: &mut [Draft]) {
 fn tighten_by_coverage(kind: Kind, drafts: &mut [Draft], coverage: &Coverage) {
     let mut floor = EVER;
     for draft in drafts.iter_mut() {
-        if !draft.exact
+        if draft.listed
+            && !draft.exact
             && !draft.deleted
             && let Some(span) = coverage.span_at(kind, draft.began.hi)
-            && draft.held.is_some()
         {
-            let since = span.lo.max(floor).max(draft.began.lo);
+            // The creation lies in the second that its time names.
+            let created = if draft.began.lo == EVER { EVER } else { draft.began.lo.plus(SECOND) };
+            let since = span.lo.max(floor).max(created);
             draft.began.hi = draft.began.hi.min(since).max(draft.began.lo);
         }
         floor = draft.began.hi;
