@@ -356,3 +356,6 @@ impl Decoder for Audit {
 
     fn finish(&mut self, _out: &mut Vec<Decoded>) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use truename_model::{Decoded, Meta, Object};
 
 use crate::audit::Audit;
 use crate::corednslog::LogDecoder;
+use crate::dnstap::TapDecoder;
 use crate::kube::decoder::listed;
 use crate::kube::{Objects, Syntax, secrets};
 use crate::recognise::Format;
@@ -23,7 +24,8 @@ pub fn decoder(format: &Format, context: DecodeContext) -> Box<dyn Decoder> {
         Format::KubeWatch => Box::new(Watch::new(context)),
         Format::Audit => Box::new(Audit::new(context)),
         Format::Corefile => Box::new(CorefileText { context }),
-        Format::Dnstap | Format::Pcap | Format::PcapNg | Format::Unknown(_) => Box::new(Unread { context }),
+        Format::Dnstap => Box::new(TapDecoder::new(context)),
+        Format::Pcap | Format::PcapNg | Format::Unknown(_) => Box::new(Unread { context }),
     }
 }
 
@@ -84,3 +86,6 @@ impl Decoder for Unread {
 
     fn finish(&mut self, _out: &mut Vec<Decoded>) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,3 +17,6 @@ pub mod decoder;
 pub use decoder::Objects;
 pub use object::{Skipped, object};
 pub use text::Syntax;
+
+#[cfg(test)]
+mod tests;

@@ -307,3 +307,6 @@ impl Read for Tail<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,8 +121,14 @@ fn make_room(buffer: &mut Vec<u8>, start: &mut usize, end: &mut usize) {
 #[must_use]
 pub fn read_loss(at: u64, error: &io::Error) -> Loss {
     let cut = error.kind() == io::ErrorKind::UnexpectedEof;
-    let cause = if cut { "truncated-file" } else { "read-error" };
-    let text = if cut {
+    let cause = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "truncated-file",
+        io::ErrorKind::FileTooLarge => "expansion-cap",
+        _ => "read-error",
+    };
+    let text = if error.kind() == io::ErrorKind::FileTooLarge {
+        format!("the expansion was stopped at its bound, after {at} octets")
+    } else if cut {
         format!("the input ends in the middle of something, after {at} octets")
     } else {
         format!("reading failed after {at} octets: {error}")

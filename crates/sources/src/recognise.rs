@@ -383,3 +383,6 @@ fn looks_like_json(text: &[u8]) -> bool {
     let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
     text.len() > 1 && (serde_json::from_slice::<Value>(first).is_ok() || matches!(first.trim_ascii(), b"{" | b"["))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read};
 
+use crate::dnstap::Frames;
 use crate::kube::Syntax;
 use crate::kube::records::{JsonRecords, Whole, YamlRecords};
 use crate::lines;
@@ -23,8 +24,10 @@ pub fn split(format: &Format, input: &mut dyn Read, sink: &mut Sink<'_>) -> io::
             cut(&mut JsonRecords::default(), input, sink)
         }
         Format::KubeObjects(Syntax::Yaml) => cut(&mut YamlRecords::default(), input, sink),
-        Format::Dnstap | Format::Pcap | Format::PcapNg | Format::Corefile | Format::Unknown(_) => {
-            cut(&mut Whole, input, sink)
-        }
+        Format::Dnstap => cut(&mut Frames::default(), input, sink),
+        Format::Pcap | Format::PcapNg | Format::Corefile | Format::Unknown(_) => cut(&mut Whole, input, sink),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -241,3 +241,6 @@ impl Decoder for Watch {
 
     fn finish(&mut self, _out: &mut Vec<Decoded>) {}
 }
+
+#[cfg(test)]
+mod tests;

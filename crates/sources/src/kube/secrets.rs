@@ -9,6 +9,9 @@ use std::ops::Range;
 use super::object::LAST_APPLIED;
 use super::walk::{Step, Token, walk};
 
+/// Dashes looked at on one line: nested deeper there is no object.
+const DASHES_MAX: usize = 16;
+
 /// Shortest text under a key `token` that is taken for one, octets.
 const TOKEN_MIN: usize = 20;
 
@@ -203,7 +206,7 @@ fn yaml_line(raw: &[u8], at: usize) -> Option<YamlLine<'_>> {
     let margin = text.iter().take_while(|b| **b == b' ').count();
     let mut column = margin;
     let mut dashes = Vec::new();
-    while text[column..].starts_with(b"- ") {
+    while text[column..].starts_with(b"- ") && dashes.len() < DASHES_MAX {
         dashes.push(column);
         column += 1;
         column += text[column..].iter().take_while(|b| **b == b' ').count();

@@ -1,0 +1,256 @@
+//! Objects as the API server and kubectl write them, and the octets that must not be shown.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use truename_model::object::ChangeSource;
+use truename_model::{ChangeKind, ClusterChange, Decoded, Event, Nanos, Object, ObservedAt, OriginId};
+
+use super::secrets::{json_ranges, yaml_ranges};
+use super::*;
+use crate::decoder::{DecodeContext, Decoder};
+use crate::recognise::Format;
+use crate::split::split;
+
+/// Splits and decodes a dump, as the engine does.
+fn decode(syntax: Syntax, text: &str) -> Vec<Decoded> {
+    let mut decoder = Objects::new(syntax, DecodeContext::new(0, OriginId(0)));
+    let mut out = Vec::new();
+    split(&Format::KubeObjects(syntax), &mut text.as_bytes(), &mut |piece| {
+        let before = out.len();
+        decoder.decode(piece.ordinal, piece.bytes, &mut out);
+        assert!(out.len() > before, "a record without an answer");
+        Ok(())
+    })
+    .unwrap();
+    out
+}
+
+fn changes(decoded: &[Decoded]) -> Vec<&ClusterChange> {
+    let change = |one| match one {
+        &Decoded::Change(ref change) => Some(&**change),
+        Decoded::Observation(_) => None,
+    };
+    decoded.iter().filter_map(change).collect()
+}
+
+fn others(decoded: &[Decoded]) -> Vec<String> {
+    let text = |one: &Decoded| match one {
+        Decoded::Observation(seen) => match &seen.event {
+            Event::Ignored(why) => Some(format!("ignored: {why}")),
+            Event::Undecodable { reason, offset } => Some(format!("undecodable at {offset}: {reason}")),
+            other => Some(format!("{other:?}")),
+        },
+        Decoded::Change(_) => None,
+    };
+    decoded.iter().filter_map(text).collect()
+}
+
+const SERVICE: &str = r#"{
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}\n", "team": "a"},
+        "creationTimestamp": "2026-11-22T03:50:00Z",
+        "labels": {"app": "web"},
+        "managedFields": [
+            {"manager": "kubectl", "time": "2026-11-22T03:50:00Z"},
+            {"manager": "kube-controller-manager", "subresource": "status", "time": "2026-11-22T03:51:07Z"}
+        ],
+        "name": "web", "namespace": "shop",
+        "resourceVersion": "1234", "uid": "0a1b"
+    },
+    "spec": {
+        "clusterIP": "10.96.0.20", "clusterIPs": ["10.96.0.20", "fd00::20"],
+        "externalIPs": ["203.0.113.4"],
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}, {"port": 53, "protocol": "UDP", "targetPort": "dns"}],
+        "selector": {"app": "web"}, "type": "LoadBalancer"
+    },
+    "status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.7", "ipMode": "VIP"}, {"hostname": "lb.example"}]}}
+}
+"#;
+
+#[test]
+fn a_service_is_read_with_what_dns_needs() {
+    let decoded = decode(Syntax::Json, SERVICE);
+    let change = changes(&decoded)[0];
+    let Object::Service(service) = &*change.object else { panic!() };
+    assert_eq!(service.cluster_ips, ["10.96.0.20", "fd00::20"]);
+    assert_eq!((service.ports[0].target_port.as_str(), service.ports[1].target_port.as_str()), ("8080", "dns"));
+    assert_eq!(service.load_balancer_ips, ["198.51.100.7".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!((change.kind, change.source), (ChangeKind::Listed, ChangeSource::Snapshot));
+    assert_eq!(change.meta.annotations.keys().collect::<Vec<_>>(), ["team"]);
+    assert_eq!(change.meta.resource_version, "1234");
+    let written = Nanos::parse_rfc3339(b"2026-11-22T03:51:07Z").unwrap();
+    assert_eq!(change.at.interval().unwrap().lo, written);
+    assert_eq!(change.at.interval().unwrap().hi, written.plus(999_999_999));
+}
+
+#[test]
+fn the_same_service_in_yaml_gives_the_same_object() {
+    let value: serde_json::Value = serde_json::from_str(SERVICE).unwrap();
+    let yaml = "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata:\n    annotations:\n      kubectl.kubernetes.io/last-applied-configuration: |\n        {}\n      team: a\n    creationTimestamp: \"2026-11-22T03:50:00Z\"\n    labels:\n      app: web\n    managedFields:\n    - manager: x\n      time: \"2026-11-22T03:51:07Z\"\n    name: web\n    namespace: shop\n    resourceVersion: \"1234\"\n    uid: 0a1b\n  spec:\n    clusterIP: 10.96.0.20\n    clusterIPs:\n    - 10.96.0.20\n    - fd00::20\n    externalIPs:\n    - 203.0.113.4\n    ports:\n    - name: http\n      port: 80\n      protocol: TCP\n      targetPort: 8080\n    - port: 53\n      protocol: UDP\n      targetPort: dns\n    selector:\n      app: web\n    type: LoadBalancer\n  status:\n    loadBalancer:\n      ingress:\n      - ip: 198.51.100.7\n      - hostname: lb.example\nkind: List\nmetadata:\n  resourceVersion: \"\"\n";
+    let decoded = decode(Syntax::Yaml, yaml);
+    assert_eq!(others(&decoded), ["ignored: the frame of a list", "ignored: the frame of a list"]);
+    let change = changes(&decoded)[0];
+    let (meta, object) = object(&value, None, None).unwrap();
+    assert_eq!((&*change.meta, &*change.object), (&meta, &object));
+}
+
+#[test]
+fn items_of_a_typed_list_take_their_kind_from_its_head() {
+    let text = r#"{"kind":"PodList","apiVersion":"v1","received":"2026-11-22T04:00:00.5Z","metadata":{"resourceVersion":"9"},"items":[
+{"metadata":{"name":"a","namespace":"n"},"spec":{"nodeName":"w1","containers":[{"image":"i"}],"dnsConfig":{"options":[{"name":"ndots","value":"2"}]}},"status":{"phase":"Running","podIP":"10.244.0.5"}},
+{"metadata":{"name":"b","namespace":"n"},"spec":{"hostNetwork":true},"status":{"phase":"Succeeded","podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}],"containerStatuses":[{"state":{"terminated":{"finishedAt":"2026-11-22T03:59:01Z"}}},{"state":{"terminated":{"finishedAt":"2026-11-22T03:59:03Z"}}}]}}]}
+"#;
+    let decoded = decode(Syntax::Json, text);
+    let found = changes(&decoded);
+    assert_eq!(found.len(), 2);
+    let pods: Vec<_> = found
+        .iter()
+        .map(|change| match &*change.object {
+            Object::Pod(pod) => pod.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!((pods[0].ndots, pods[0].images.as_slice(), pods[0].finished), (Some(2), &["i".to_owned()][..], None));
+    assert_eq!(pods[1].ips.len(), 2);
+    assert_eq!(pods[1].finished, Nanos::parse_rfc3339(b"2026-11-22T03:59:03Z"));
+    assert_eq!(found[0].at, ObservedAt::None);
+    let received = Nanos::parse_rfc3339(b"2026-11-22T04:00:00.5Z").unwrap();
+    assert!(found.iter().all(|change| change.seen_at.is_some_and(|seen| seen.lo == received)));
+}
+
+#[test]
+fn legacy_endpoints_become_a_slice() {
+    let value = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "web", "namespace": "shop"},
+        "subsets": [{"addresses": [{"ip": "10.244.0.5", "hostname": "web-0", "targetRef": {"kind": "Pod", "name": "web-0", "namespace": "shop", "uid": "u"}}],
+            "notReadyAddresses": [{"ip": "10.244.0.6"}], "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}]}]});
+    let (_, object) = object(&value, None, None).unwrap();
+    let Object::EndpointSlice(slice) = &object else { panic!() };
+    assert!(slice.legacy && object.kind() == "Endpoints");
+    assert_eq!(slice.endpoints.iter().map(|e| e.ready).collect::<Vec<_>>(), [Some(true), Some(false)]);
+    assert_eq!(slice.endpoints[0].target.as_ref().unwrap().uid, "u");
+    assert_eq!(slice.ports[0].port, Some(8080));
+}
+
+#[test]
+fn null_lists_and_missing_conditions_are_legal() {
+    let value = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "web-x", "namespace": "shop", "creationTimestamp": null, "labels": null}, "endpoints": null, "ports": null});
+    let (_, empty) = object(&value, None, None).unwrap();
+    assert!(matches!(empty, Object::EndpointSlice(slice) if slice.endpoints.is_empty()));
+}
+
+#[test]
+fn kinds_of_other_groups_are_not_taken_for_known_ones() {
+    let of = |version: &str, kind: &str| {
+        let value = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, "spec": {"a": 1}});
+        object(&value, None, None).map(|(_, object)| object)
+    };
+    assert_eq!(of("serving.knative.dev/v1", "Service").unwrap().kind(), "Service.serving.knative.dev");
+    assert!(matches!(of("projectcalico.org/v3", "NetworkPolicy").unwrap(), Object::Policy(kind, _) if kind == "NetworkPolicy.projectcalico.org"));
+    assert!(matches!(of("networking.k8s.io/v1", "NetworkPolicy").unwrap(), Object::Policy(kind, spec) if kind == "NetworkPolicy" && *spec == json!({"a": 1})));
+    assert_eq!(of("networking.istio.io/v1", "ServiceEntry").unwrap(), Object::Other("ServiceEntry".into(), Arc::new(json!({"a": 1}))));
+    assert_eq!(of("example.org/v1", "Widget").unwrap(), Object::Other("Widget".into(), Arc::new(json!({}))));
+    assert!(matches!(of("apps/v1", "Deployment").unwrap(), Object::Controller(..)));
+    assert_eq!(of("v1", "Secret"), Err(Skipped::Secret));
+    assert_eq!(of("coordination.k8s.io/v1", "Lease"), Err(Skipped::Irrelevant));
+}
+
+#[test]
+fn only_config_maps_of_cluster_dns_keep_their_data() {
+    let of = |namespace: &str, name: &str, key: &str| {
+        let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": {key: "text"}});
+        match object(&value, None, None).unwrap().1 {
+            Object::ConfigMap(map) => map.data.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(of("kube-system", "coredns", "NodeHosts"), 1);
+    assert_eq!(of("openshift-dns", "dns-default", "Corefile"), 1);
+    assert_eq!(of("shop", "coredns", "password"), 0);
+}
+
+#[test]
+fn what_is_no_object_is_said_with_its_place() {
+    assert_eq!(others(&decode(Syntax::Json, "{\"kind\":\"Pod\",\"metadata\":{}}\n")), ["undecodable at 0: an object without name"]);
+    assert_eq!(others(&decode(Syntax::Json, "{\"a\":{\"b\":1\n{\"kind\":\"Secret\",\"metadata\":{\"name\":\"x\"}}\n")), ["undecodable at 10: JSON cut short", "ignored: a secret, not decoded"]);
+    assert_eq!(others(&decode(Syntax::Yaml, "a: [1,\nb: }\n"))[0].split(": ").last(), Some("not YAML"));
+}
+
+/// The text with every secret range replaced by stars.
+fn masked(bytes: &[u8], ranges: &[std::ops::Range<usize>]) -> String {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for range in ranges {
+        out.extend_from_slice(&bytes[at..range.start]);
+        out.extend_from_slice(b"***");
+        at = range.end;
+    }
+    out.extend_from_slice(&bytes[at..]);
+    String::from_utf8(out).unwrap()
+}
+
+fn json_masked(text: &str) -> String {
+    masked(text.as_bytes(), &json_ranges(text.as_bytes()))
+}
+
+#[test]
+fn secret_data_and_environments_are_found_in_json() {
+    for (text, want) in [
+        (
+            r#"{"data":{"p":"c2VjcmV0"},"kind":"Secret","stringData":{"q":"plain \" x"},"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"data\":1}"}}}"#,
+            r#"{"data":{"p":"***"},"kind":"Secret","stringData":{"q":"***"},"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"***"}}}"#,
+        ),
+        // An item of a SecretList has no kind.
+        (r#",{"metadata":{"name":"x"},"data":{"p":"AA=="},"type":"Opaque"}"#, r#",{"metadata":{"name":"x"},"data":{"p":"***"},"type":"Opaque"}"#),
+        (r#"{"kind":"ConfigMap","data":{"Corefile":". {}"}}"#, r#"{"kind":"ConfigMap","data":{"Corefile":". {}"}}"#),
+        (
+            r#"{"kind":"Pod","spec":{"containers":[{"env":[{"name":"P","value":"hunter2"},{"name":"R","valueFrom":{"x":"y"}}],"image":"i"}]}}"#,
+            r#"{"kind":"Pod","spec":{"containers":[{"env":[{"name":"P","value":"***"},{"name":"R","valueFrom":{"x":"y"}}],"image":"i"}]}}"#,
+        ),
+        (
+            r#"{"kind":"Event","objectRef":{"resource":"serviceaccounts","subresource":"token"},"responseObject":{"kind":"TokenRequest","status":{"token":"0123456789abcdef0123"}}}"#,
+            r#"{"kind":"Event","objectRef":{"resource":"serviceaccounts","subresource":"token"},"responseObject":{"kind":"TokenRequest","status":{"token":"***"}}}"#,
+        ),
+        // Patches have no kind: the reference tells that they are about a Secret.
+        (
+            r#"{"kind":"Event","requestObject":[{"op":"replace","path":"/data/p","value":"AA=="}],"objectRef":{"resource":"secrets"}}"#,
+            r#"{"kind":"Event","requestObject":[{"op":"replace","path":"/data/p","value":"***"}],"objectRef":{"resource":"secrets"}}"#,
+        ),
+        (
+            r#"{"kind":"Event","requestObject":{"data":{"p":"AA=="}},"objectRef":{"resource":"secrets"}}"#,
+            r#"{"kind":"Event","requestObject":{"data":{"p":"***"}},"objectRef":{"resource":"secrets"}}"#,
+        ),
+        (
+            r#"{"requestObject":[{"value":{"name":"N","value":"hunter2"},"op":"add","path":"/spec/template/spec/containers/0/env/-"}],"objectRef":{"resource":"deployments"}}"#,
+            r#"{"requestObject":[{"value":{"name":"***","value":"***"},"op":"add","path":"/spec/template/spec/containers/0/env/-"}],"objectRef":{"resource":"deployments"}}"#,
+        ),
+        (
+            r#"{"kind":"Pod","metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"spec\":{\"env\":[]}}"}}}"#,
+            r#"{"kind":"Pod","metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"***"}}}"#,
+        ),
+        // A record cut short still hides what it has.
+        (r#"{"kind":"Secret","data":{"p":"AA==","q":"#, r#"{"kind":"Secret","data":{"p":"***","q":"#),
+    ] {
+        assert_eq!(json_masked(text), want);
+    }
+    let jwt = format!("eyJhbGciOiJSUzI1NiJ9.{}.c2ln", "a".repeat(60));
+    assert_eq!(json_masked(&format!("{{\"x\":\"{jwt}\"}}")), "{\"x\":\"***\"}");
+}
+
+#[test]
+fn secret_data_and_environments_are_found_in_yaml() {
+    let masked_yaml = |text: &str| masked(text.as_bytes(), &yaml_ranges(text.as_bytes()));
+    assert_eq!(
+        masked_yaml("- apiVersion: v1\n  data:\n    p: c2VjcmV0\n    cert: |\n      LINE1\n      LINE2\n  kind: Secret\n  metadata:\n    name: x\n"),
+        "- apiVersion: v1\n  data:\n    p: ***\n    cert: ***\n      ***\n      ***\n  kind: Secret\n  metadata:\n    name: x\n"
+    );
+    assert_eq!(
+        masked_yaml("kind: Pod\nspec:\n  containers:\n  - env:\n    - name: P\n      value: hunter2\n    - name: Q\n      value: |-\n        multi\n        line\n    image: i\n    args:\n    - value: shown\n"),
+        "kind: Pod\nspec:\n  containers:\n  - env:\n    - name: P\n      value: ***\n    - name: Q\n      value: ***\n        ***\n        ***\n    image: i\n    args:\n    - value: shown\n"
+    );
+    assert_eq!(masked_yaml("kind: ConfigMap\ndata:\n  Corefile: x\n"), "kind: ConfigMap\ndata:\n  Corefile: x\n");
+    assert_eq!(masked_yaml("data: {p: AA==}\nkind: \"Secret\" # mine\n"), "data: ***\nkind: \"Secret\" # mine\n");
+}
