@@ -132,6 +132,21 @@ fn lock(dir: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Makes the folders of a case and takes its lock.
+pub(crate) fn prepare(dir: &Path) -> Result<File> {
+    std::fs::create_dir_all(dir).map_err(Error::io("make folder", dir))?;
+    let lock = lock(dir)?;
+    for name in ["evidence", "derived"] {
+        match std::fs::create_dir(dir.join(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("make folder", &dir.join(name))(e));
+            }
+            _ => {}
+        }
+    }
+    Ok(lock)
+}
+
 impl Case {
     /// Opens a case, or makes it if the folder has none. Takes the lock and recovers what an earlier run left.
     ///
@@ -139,17 +154,18 @@ impl Case {
     /// [`Error::Busy`] if another process writes; [`Error::Integrity`] if the folder is not what its log says;
     /// [`Error::Key`] if the case belongs to another key; [`Error::Io`].
     pub fn open_or_create(dir: &Path, key: Arc<SigningKeyFile>, options: Options) -> Result<Self> {
-        std::fs::create_dir_all(dir).map_err(Error::io("make folder", dir))?;
-        let lock = lock(dir)?;
-        for name in ["evidence", "derived"] {
-            match std::fs::create_dir(dir.join(name)) {
-                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(Error::io("make folder", &dir.join(name))(e));
-                }
-                _ => {}
-            }
-        }
+        let lock = prepare(dir)?;
         let folder = Arc::new(Folder::open(dir)?.child("evidence")?);
+        Self::open_in(dir, folder, lock, key, options)
+    }
+
+    pub(crate) fn open_in(
+        dir: &Path,
+        folder: Arc<Folder>,
+        lock: File,
+        key: Arc<SigningKeyFile>,
+        options: Options,
+    ) -> Result<Self> {
         create_log(&folder, &key, &options)?;
         let (published, vkey) = read_own(&folder, &key)?;
         let work = recover(&folder, &published, &vkey, (options.now)())?;
@@ -354,10 +370,10 @@ impl Case {
                     break;
                 }
                 hasher.update(&buffer[..len]);
-                file.write_all(&buffer[..len]).map_err(Error::io("write", &path))?;
+                case.folder.write(&mut file, temporary, &buffer[..len])?;
                 size += len as u64;
             }
-            file.sync_all().map_err(Error::io("sync", &path))?;
+            case.folder.sync(&file, temporary)?;
             let sha256 = Digest(hasher.finalize().into());
             let name = original_name(&sha256);
             case.folder.rename(temporary, &name)?;

@@ -32,6 +32,9 @@ pub(crate) struct Listed {
 pub(crate) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
+    /// Operations that still succeed before everything fails, as if the process were killed there.
+    #[cfg(test)]
+    pub(crate) left: std::sync::atomic::AtomicI64,
 }
 
 fn dir_flags() -> OFlags {
@@ -55,7 +58,55 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| Error::io("open folder", path)(e.into()))?;
-        Ok(Self { fd, path: path.to_path_buf() })
+        Ok(Self::new(fd, path.to_path_buf()))
+    }
+
+    fn new(fd: OwnedFd, path: PathBuf) -> Self {
+        Self {
+            fd,
+            path,
+            #[cfg(test)]
+            left: std::sync::atomic::AtomicI64::new(i64::MAX),
+        }
+    }
+
+    /// One operation that changes the disk is about to happen.
+    #[cfg(test)]
+    fn change(&self, name: &str) -> Result<()> {
+        let left = self.left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        if left > 0 {
+            return Ok(());
+        }
+        Err(Error::io("(injected fault)", &self.path_of(name))(std::io::Error::other("injected")))
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
+    fn change(&self, _name: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// Writes to a file of this folder.
+    pub(crate) fn write(&self, file: &mut File, name: &str, bytes: &[u8]) -> Result<()> {
+        if let Err(error) = self.change(name) {
+            // A kill can come in the middle of a write.
+            let _ = file.write_all(&bytes[..bytes.len() / 2]);
+            return Err(error);
+        }
+        file.write_all(bytes).map_err(Error::io("write", &self.path_of(name)))
+    }
+
+    /// Makes a file durable. A failure is final: the kernel may have dropped the pages (never retried).
+    pub(crate) fn sync(&self, file: &File, name: &str) -> Result<()> {
+        self.change(name)?;
+        file.sync_all().map_err(Error::io("sync", &self.path_of(name)))
+    }
+
+    /// Cuts a file off, durably.
+    pub(crate) fn truncate(&self, file: &File, name: &str, len: u64) -> Result<()> {
+        self.change(name)?;
+        file.set_len(len).map_err(Error::io("truncate", &self.path_of(name)))?;
+        self.sync(file, name)
     }
 
     /// Opens a folder inside this one, not through a link.
@@ -63,7 +114,7 @@ impl Folder {
         let path = self.path_of(name);
         let fd = rustix::fs::openat(&self.fd, name, dir_flags(), Mode::empty())
             .map_err(|e| Error::io("open folder", &path)(e.into()))?;
-        Ok(Self { fd, path })
+        Ok(Self::new(fd, path))
     }
 
     /// Path of a file for messages.
@@ -108,6 +159,7 @@ impl Folder {
 
     /// Creates a file that must not exist, for reading and writing.
     pub(crate) fn create(&self, name: &str) -> Result<File> {
+        self.change(name)?;
         self.open_with(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, true)
     }
 
@@ -142,9 +194,8 @@ impl Folder {
         let temporary = format!("{name}.tmp");
         self.remove_if_any(&temporary)?;
         let mut file = self.create(&temporary)?;
-        let path = self.path_of(&temporary);
-        file.write_all(bytes).map_err(Error::io("write", &path))?;
-        file.sync_all().map_err(Error::io("sync", &path))?;
+        self.write(&mut file, &temporary, bytes)?;
+        self.sync(&file, &temporary)?;
         drop(file);
         self.rename(&temporary, name)
     }
@@ -153,8 +204,10 @@ impl Folder {
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
         let (dir, old) = self.parent(from, false)?;
         let (_, new) = self.parent(to, false)?;
+        self.change(to)?;
         let io = |e: rustix::io::Errno| Error::io("rename to", &self.path_of(to))(e.into());
         rustix::fs::renameat(&dir, old.as_str(), &dir, new.as_str()).map_err(io)?;
+        self.change(to)?;
         rustix::fs::fsync(&dir).map_err(io)
     }
 
@@ -162,6 +215,7 @@ impl Folder {
     pub(crate) fn move_to(&self, from: &str, to: &str) -> Result<()> {
         let (old_dir, old) = self.parent(from, false)?;
         let (new_dir, new) = self.parent(to, true)?;
+        self.change(to)?;
         let io = |e: rustix::io::Errno| Error::io("move to", &self.path_of(to))(e.into());
         rustix::fs::renameat(&old_dir, old.as_str(), &new_dir, new.as_str()).map_err(io)?;
         rustix::fs::fsync(&new_dir).map_err(io)?;
@@ -175,6 +229,7 @@ impl Folder {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
+        self.change(name)?;
         match rustix::fs::unlinkat(&dir, last.as_str(), AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(e) => Err(Error::io("remove", &self.path_of(name))(e.into())),

@@ -24,6 +24,8 @@ mod recover;
 mod receipt;
 mod case;
 mod verify;
+#[cfg(test)]
+mod faults;
 
 pub use case::{Case, Limits, NewPiece, Options, ResumePoint};
 pub use entry::{

@@ -1,10 +1,11 @@
-//! Writing and sealing segments on two further threads: one compresses and writes, one reads back what was sealed.
+//! Writing and sealing segments on two further threads: one compresses and writes, one makes sealed files durable and
+//! reads them back.
 //!
 //! Enters: blocks in order; leaves: sealed segments whose file was re-read and compared, or the first error, which
 //! ends the run. Deliberately absent: the outer log, items, retries (a failed write or sync is never repeated).
 
 use std::fs::File;
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -47,6 +48,7 @@ enum Job {
 struct CheckJob {
     index: u64,
     number: u64,
+    file: File,
     root: Hash,
     size: u64,
     sha256: Hash,
@@ -100,7 +102,9 @@ impl Pipeline {
         });
         let check = Box::new(move || {
             while let Ok(job) = check_queue.recv() {
-                if done_sender.send(reread(&folder, &job)).is_err() {
+                let result = publish(&folder, &job).and_then(|()| reread(&folder, &job));
+                let failed = result.is_err();
+                if done_sender.send(result).is_err() || failed {
                     return;
                 }
             }
@@ -210,21 +214,22 @@ impl Writer {
         let name = segment::open_name(header.number);
         let bytes = header.to_bytes();
         let mut file = self.folder.create(&name)?;
-        file.write_all(&bytes).map_err(Error::io("write", &self.folder.path_of(&name)))?;
+        self.folder.write(&mut file, &name, &bytes)?;
         self.current = Some(OpenFile { number: header.number, file, layout: Layout::new(&bytes) });
         Ok(())
     }
 
     fn block(&mut self, raw: Vec<u8>, cut: &CutBlock) -> Result<()> {
         let current = self.current.as_mut().ok_or_else(out_of_order)?;
-        let path = self.folder.path_of(&segment::open_name(current.number));
+        let name = segment::open_name(current.number);
+        let path = self.folder.path_of(&name);
         self.compressed.clear();
         self.compressed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
         self.compressor
             .compress_to_buffer(&raw, &mut self.compressed)
             .map_err(Error::io("compress", &path))?;
         current.layout.block(cut, raw.len(), &self.compressed, &mut self.frame);
-        current.file.write_all(&self.frame).map_err(Error::io("write", &path))?;
+        self.folder.write(&mut current.file, &name, &self.frame)?;
         current.layout.add(&self.frame, raw.len(), cut);
         let _ = self.free.send(raw);
         Ok(())
@@ -232,26 +237,22 @@ impl Writer {
 
     fn sync(&self) -> Result<()> {
         let Some(current) = &self.current else { return Ok(()) };
-        let path = self.folder.path_of(&segment::open_name(current.number));
-        current.file.sync_data().map_err(Error::io("sync", &path))
+        self.folder.sync(&current.file, &segment::open_name(current.number))
     }
 
     fn seal(&mut self, request: SealRequest) -> Result<()> {
         let mut current = self.current.take().ok_or_else(out_of_order)?;
         let name = segment::open_name(current.number);
-        let path = self.folder.path_of(&name);
         let mut footer = request.footer;
         footer.blocks = std::mem::take(&mut current.layout.blocks);
         let tail = footer.to_bytes(current.layout.offset);
-        current.file.write_all(&tail).map_err(Error::io("write", &path))?;
-        current.file.sync_all().map_err(Error::io("sync", &path))?;
-        drop(current.file);
-        self.folder.rename(&name, &segment::sealed_name(current.number))?;
+        self.folder.write(&mut current.file, &name, &tail)?;
         let mut hasher: Sha256 = current.layout.file_hash;
         hasher.update(&tail);
         let job = CheckJob {
             index: request.index,
             number: current.number,
+            file: current.file,
             root: footer.root,
             size: current.layout.offset + tail.len() as u64,
             sha256: hasher.finalize().into(),
@@ -264,6 +265,13 @@ impl Writer {
 pub(crate) fn at_end(mut file: File, offset: u64, path: &Path) -> Result<File> {
     file.seek(SeekFrom::Start(offset)).map_err(Error::io("seek", path))?;
     Ok(file)
+}
+
+/// Makes a whole segment file durable under its final name. Until then a crash leaves `.open` files, perhaps several.
+fn publish(folder: &Folder, job: &CheckJob) -> Result<()> {
+    let name = segment::open_name(job.number);
+    folder.sync(&job.file, &name)?;
+    folder.rename(&name, &segment::sealed_name(job.number))
 }
 
 fn reread(folder: &Folder, job: &CheckJob) -> Result<Sealed> {

@@ -54,8 +54,18 @@ pub(crate) fn recover(
     for _ in 0..listing.unlogged {
         adopt_sealed(folder, &mut log, &mut work)?;
     }
-    if listing.open {
-        open_tail(folder, &mut log, &mut work, time, &mut listing)?;
+    let mut broken = false;
+    for number in listing.open.clone() {
+        if broken {
+            // A segment before it is not whole (power was lost), so this one has no place; its items are read again.
+            let name = segment::open_name(number);
+            let digest = inventory::digest(folder, &name)?.sha256.to_string();
+            let kept = format!("quarantine/{number:08}-0-{}.bin", &digest[..16]);
+            folder.move_to(&name, &kept)?;
+            listing.quarantined.push(kept);
+        } else {
+            broken = !open_tail(folder, &mut log, &mut work, time, &mut listing)?;
+        }
     }
     work.log = log;
     set_aside(folder, &listing, &mut work, time)?;
@@ -66,8 +76,8 @@ pub(crate) fn recover(
 struct Listing {
     /// Sealed segments without a manifest, directly after the logged ones.
     unlogged: u64,
-    /// The segment after them is open.
-    open: bool,
+    /// Segments after them that were not yet sealed.
+    open: Vec<u64>,
     /// Quarantined files without a gap entry.
     quarantined: Vec<String>,
     /// Originals without a custody entry.
@@ -86,16 +96,17 @@ impl Listing {
             check_presence(name, stated.as_ref(), found)?;
         }
         let unlogged = (first..).take_while(|n| has(&segment::sealed_name(*n))).count() as u64;
-        let next_open = segment::open_name(first + unlogged);
-        let mut out = Self { unlogged, open: false, quarantined: Vec::new(), originals: Vec::new() };
+        let open: Vec<u64> = (first + unlogged..).take_while(|n| has(&segment::open_name(*n))).collect();
+        let open_names: Vec<String> = open.iter().map(|n| segment::open_name(*n)).collect();
+        let mut out = Self { unlogged, open, quarantined: Vec::new(), originals: Vec::new() };
         for file in files.iter().filter(|file| !expected.contains_key(&file.name) && file.name != MANIFEST) {
             let name = &file.name;
             let is_next = (first..first + unlogged).any(|n| segment::sealed_name(n) == *name);
             if !file.regular {
                 let problem = Problem::file(name, "no such file", "something that is no regular file");
                 return Err(Error::integrity(problem));
-            } else if *name == next_open {
-                out.open = true;
+            } else if open_names.contains(name) {
+                continue;
             } else if name.starts_with("tile/") || name.ends_with(".tmp") {
                 folder.remove_if_any(name)?;
             } else if name.starts_with("quarantine/") {
@@ -160,13 +171,14 @@ fn adopt_sealed(folder: &Folder, log: &mut Log, work: &mut Recovered) -> Result<
     Ok(())
 }
 
+/// Goes on with a segment that was not sealed. True if it turns out to be whole, so that another may follow it.
 fn open_tail(
     folder: &Folder,
     log: &mut Log,
     work: &mut Recovered,
     time: Nanos,
     listing: &mut Listing,
-) -> Result<()> {
+) -> Result<bool> {
     let number = work.segments.len() as u64;
     let name = segment::open_name(number);
     let mut scan = segment::scan(folder, &name, &mut |frame| replay(log, &mut work.contents, &name, frame))?;
@@ -184,7 +196,7 @@ fn open_tail(
     if scan.end == ScanEnd::Footer && segment::check(folder, &name, &mut |_| Ok(())).is_ok() {
         // The crash came between the footer and the rename: the segment is whole.
         folder.rename(&name, &segment::sealed_name(number))?;
-        return adopt_sealed(folder, log, work);
+        return adopt_sealed(folder, log, work).map(|()| true);
     }
     let valid = if scan.header.is_some() { scan.layout.offset } else { 0 };
     let torn = scan.size - valid;
@@ -201,16 +213,7 @@ fn open_tail(
             listing.quarantined.push(file);
         }
     }
-    let Some(header) = scan.header else {
-        folder.remove_if_any(&name)?;
-        return Ok(());
-    };
-    let path = folder.path_of(&name);
-    let file = folder.file_rw(&name)?;
-    if torn > 0 {
-        file.set_len(valid).map_err(Error::io("truncate", &path))?;
-        file.sync_all().map_err(Error::io("sync", &path))?;
-    } else {
+    if torn == 0 {
         work.gaps.push(GapEntry {
             cause: GapCause::UncleanStop,
             item: None,
@@ -220,10 +223,19 @@ fn open_tail(
             time,
         });
     }
+    let Some(header) = scan.header else {
+        folder.remove_if_any(&name)?;
+        return Ok(false);
+    };
+    let path = folder.path_of(&name);
+    let file = folder.file_rw(&name)?;
+    if torn > 0 {
+        folder.truncate(&file, &name, valid)?;
+    }
     segment::reposition(&mut scan.tree, &header.seed);
     let file = at_end(file, valid, &path)?;
     work.open = Some((header, scan.tree, OpenFile { number, file, layout: scan.layout }));
-    Ok(())
+    Ok(false)
 }
 
 /// Copies the bytes after the last valid block aside, durably, before they are cut off.

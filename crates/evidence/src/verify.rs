@@ -146,15 +146,19 @@ impl VerifyReport {
     }
 
     /// Notes an integrity error; passes on errors of the machine.
-    fn note<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
+    fn note<T>(&mut self, name: &str, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(Error::Integrity(problem)) => {
                 self.add(problem);
                 Ok(None)
             }
-            Err(Error::Io { source, path, .. }) if is_content(&source) => {
-                self.add(Problem::file(&path.to_string_lossy(), "a readable file", source.to_string()));
+            Err(Error::Io { source, .. }) if is_content(&source) => {
+                let found = match source.kind() {
+                    std::io::ErrorKind::NotFound => "no such file".to_owned(),
+                    _ => source.to_string(),
+                };
+                self.add(Problem::file(name, "a regular file", found));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -181,15 +185,22 @@ fn is_content(error: &std::io::Error) -> bool {
 pub fn verify(dir: &Path, vkey: Option<&Vkey>, receipt: Option<&Receipt>) -> Result<VerifyReport> {
     let mut report = VerifyReport::new();
     let folder = Folder::open(dir)?;
-    let Some(folder) = report.note(folder.child("evidence"))? else { return Ok(report) };
+    let Some(folder) = report.note("evidence", folder.child("evidence"))? else { return Ok(report) };
     let files: BTreeMap<String, Listed> =
         folder.list()?.into_iter().map(|file| (file.name.clone(), file)).collect();
-    let Some(bytes) = report.note(folder.read(CHECKPOINT, MAX_NOTE as u64))? else {
+    let Some(bytes) = report.note(CHECKPOINT, folder.read(CHECKPOINT, MAX_NOTE as u64))? else {
         check_unlisted(&mut report, &files, &Inventory::new());
         return Ok(report);
     };
-    let Some(log) = read_log(&mut report, &folder, &bytes)? else { return Ok(report) };
-    check_signature(&mut report, &bytes, &log, vkey, receipt);
+    let pins: Vec<&Vkey> = vkey.into_iter().chain(receipt.map(|r| &r.vkey)).collect();
+    let named = named_key(&folder, &files);
+    let trust = check_signature(&mut report, &bytes, &pins, named.as_ref());
+    let size = match &trust {
+        Trust::Signed(checkpoint) | Trust::NoKey(checkpoint) => checkpoint.size,
+        Trust::None => size_on_disk(&files),
+    };
+    let log = read_log(&mut report, &folder, size, trust)?;
+    check_origin(&mut report, &log, &bytes);
     check_receipt(&mut report, &log, receipt);
     check_tiles(&mut report, &folder, &log)?;
     let mut tally = Tally::new(&log);
@@ -200,34 +211,109 @@ pub fn verify(dir: &Path, vkey: Option<&Vkey>, receipt: Option<&Receipt>) -> Res
     Ok(report)
 }
 
-/// The log as the bundles hold it, whatever the checkpoint says.
+/// What can be said of the checkpoint before the entries are read.
+enum Trust {
+    /// Every key that is known has signed it.
+    Signed(Checkpoint),
+    /// No key is known: the first entry cannot be read and none was given.
+    NoKey(Checkpoint),
+    /// It is malformed, or a known key has not signed it.
+    None,
+}
+
+impl Trust {
+    fn checkpoint(&self) -> Option<&Checkpoint> {
+        match self {
+            Self::Signed(checkpoint) | Self::NoKey(checkpoint) => Some(checkpoint),
+            Self::None => None,
+        }
+    }
+}
+
+/// The log as the bundles hold it.
 struct ReadLog {
-    checkpoint: Option<Checkpoint>,
+    trust: Trust,
+    /// Hashes of the entries, as the signed root demands them where that can be told.
     leaves: Vec<Hash>,
     entries: Vec<LogEntry>,
     contents: Contents,
 }
 
-/// Reads the entries that the checkpoint counts and compares their root with it.
-fn read_log(report: &mut VerifyReport, folder: &Folder, note: &[u8]) -> Result<Option<ReadLog>> {
-    let text = note::unverified_text(note);
-    let checkpoint = text.and_then(Checkpoint::parse);
-    let size = match &checkpoint {
-        Some(checkpoint) => checkpoint.size,
-        None => {
-            let found = if text.is_some() { "another text" } else { "no signed note" };
-            report.add(Problem::file(CHECKPOINT, "a signed note of origin, size and root", found));
-            return Ok(None);
-        }
+/// The key that the first entry names, whatever the checkpoint says about the size.
+fn named_key(folder: &Folder, files: &BTreeMap<String, Listed>) -> Option<Vkey> {
+    let name = files.keys().find(|name| name.starts_with("tile/entries/000"))?;
+    let bytes = folder.read(name, 1 << 24).ok()?;
+    let len = usize::from(u16::from_be_bytes([*bytes.first()?, *bytes.get(1)?]));
+    match LogEntry::parse(bytes.get(2..len + 2)?)? {
+        LogEntry::Key(key) => Vkey::parse(&key.vkey).filter(|vkey| vkey.name() == key.origin),
+        _ => None,
+    }
+}
+
+/// Size of the log by the names of its bundles; used only if the checkpoint cannot be trusted.
+fn size_on_disk(files: &BTreeMap<String, Listed>) -> u64 {
+    let size = |name: &str| {
+        let rest = name.strip_prefix("tile/entries/")?;
+        let (index, width) = rest.split_once(".p/").unwrap_or((rest, "256"));
+        let digits: String = index.chars().filter(char::is_ascii_digit).collect();
+        let (index, width): (u64, u64) = (digits.parse().ok()?, width.parse().ok()?);
+        index.checked_mul(256)?.checked_add(width).filter(|size| *size <= tiles::MAX_ENTRIES)
     };
-    let mut log =
-        ReadLog { checkpoint, leaves: Vec::new(), entries: Vec::new(), contents: Contents::default() };
-    let mut range = CompactRange::default();
-    let mut found = Vec::new();
+    files.keys().filter_map(|name| size(name)).max().unwrap_or(0)
+}
+
+/// Checks who signed the checkpoint: every pinned key, and the key that the log names itself.
+fn check_signature(report: &mut VerifyReport, note: &[u8], pins: &[&Vkey], named: Option<&Vkey>) -> Trust {
+    report.pinning = if pins.is_empty() { Pinning::Unpinned } else { Pinning::Pinned };
+    let checkpoint = note::unverified_text(note).and_then(Checkpoint::parse);
+    let Some(checkpoint) = checkpoint else {
+        report.add(Problem::file(CHECKPOINT, "a signed note of origin, size and root", "something else"));
+        return Trust::None;
+    };
+    let before = report.problems.len();
+    for pin in pins.iter().filter(|pin| pin.name() != checkpoint.origin && pin.name() != OPERATOR) {
+        report.add(Problem::at(
+            CHECKPOINT,
+            0,
+            format!("the origin {}", pin.name()),
+            checkpoint.origin.clone(),
+        ));
+    }
+    for key in pins.iter().copied().chain(named) {
+        let Some(key) = key.renamed(&checkpoint.origin) else { continue };
+        if let Err(error) = note::open(note, &key) {
+            report.add(Problem::file(CHECKPOINT, format!("a signature by {key}"), error.to_string()));
+        }
+        report.vkey.get_or_insert(key);
+    }
+    // One signature, in the one spelling that this program writes: nothing can hide in the file.
+    if note.iter().filter(|b| **b == b'\n').count() != 5 {
+        report.add(Problem::file(CHECKPOINT, "three lines, a blank one and one signature", "another form"));
+    }
+    report.checkpoint = Some(checkpoint.clone());
+    match (report.problems.len() == before, &report.vkey) {
+        (true, Some(_)) => Trust::Signed(checkpoint),
+        (true, None) => {
+            report.add(Problem::file(
+                "tile/entries (entry 0)",
+                "the key of the log",
+                "none that can be read",
+            ));
+            Trust::NoKey(checkpoint)
+        }
+        (false, _) => Trust::None,
+    }
+}
+
+/// Reads `size` entries. If they do not have the signed root, the stored leaf hashes say which of them is at fault.
+fn read_log(report: &mut VerifyReport, folder: &Folder, size: u64, trust: Trust) -> Result<ReadLog> {
+    let mut log = ReadLog { trust, leaves: Vec::new(), entries: Vec::new(), contents: Contents::default() };
+    let (mut range, mut found, mut offsets) = (CompactRange::default(), Vec::new(), Vec::new());
     let read = read_entries(folder, size, |index, name, offset, bytes| {
         let leaf = merkle::leaf_hash(bytes);
         range.push(leaf);
         log.leaves.push(leaf);
+        offsets.push(offset);
         let Some(entry) = LogEntry::parse(bytes) else {
             let expected = format!("log entry {index} in its canonical form");
             found.push(Problem::at(name, offset, expected, "something else"));
@@ -239,58 +325,75 @@ fn read_log(report: &mut VerifyReport, folder: &Folder, note: &[u8]) -> Result<O
         log.entries.push(entry);
         Ok(())
     });
-    found.into_iter().for_each(|problem| report.add(problem));
-    let whole = report.note(read)?.is_some();
-    if let Some(checkpoint) = &log.checkpoint {
-        if whole && checkpoint.root != range.root() {
-            let expected = format!("entries with the root {}", base64(&checkpoint.root));
-            let found = format!("entries with the root {}", base64(&range.root()));
-            report.add(Problem::file("tile/entries", expected, found));
+    let whole = report.note("tile/entries", read)?.is_some();
+    let wrong = log.trust.checkpoint().filter(|checkpoint| whole && checkpoint.root != range.root());
+    if let Some(root) = wrong.map(|checkpoint| checkpoint.root) {
+        match stored_leaves(folder, size).filter(|stored| merkle::root(stored) == root) {
+            Some(stored) => {
+                blame_entries(report, &stored, &log.leaves, &offsets);
+                log.leaves = stored;
+            }
+            None => {
+                let expected = format!("entries with the signed root {}", base64(&root));
+                report.add(Problem::file("tile/entries", expected, base64(&range.root())));
+            }
         }
-        report.checkpoint = Some(checkpoint.clone());
     }
+    found.into_iter().for_each(|problem| report.add(problem));
     report.items = log.contents.items.len() as u64;
     report.gaps = log.contents.gaps.len() as u64;
-    Ok(Some(log))
+    Ok(log)
 }
 
-/// Checks who signed the checkpoint: the pinned key if one is given, else the key that the log names itself.
-fn check_signature(
-    report: &mut VerifyReport,
-    note: &[u8],
-    log: &ReadLog,
-    vkey: Option<&Vkey>,
-    receipt: Option<&Receipt>,
-) {
-    let origin = log.checkpoint.as_ref().map_or("", |c| c.origin.as_str());
-    let named = Vkey::parse(&log.contents.key.vkey);
-    if log.contents.key.origin != origin || named.as_ref().is_none_or(|key| key.name() != origin) {
-        let expected = format!("the origin {origin} and its key");
-        report.add(Problem::file("tile/entries (entry 0)", expected, log.contents.key.origin.clone()));
+/// Leaf hashes as the tiles of level 0 hold them.
+fn stored_leaves(folder: &Folder, size: u64) -> Option<Vec<Hash>> {
+    let mut out = Vec::new();
+    for tile in tiles::files(size).into_iter().filter(|tile| tile.level == Some(0)) {
+        let bytes = folder.read(&tile.name(), 1 << 16).ok()?;
+        out.extend(bytes.chunks_exact(32).filter_map(|hash| Hash::try_from(hash).ok()));
     }
-    let mut pins = Vec::new();
-    for pin in vkey.into_iter().chain(receipt.map(|r| &r.vkey)) {
-        if pin.name() != origin && pin.name() != OPERATOR {
-            report.add(Problem::file(CHECKPOINT, format!("the origin {}", pin.name()), origin));
+    (out.len() as u64 == size).then_some(out)
+}
+
+fn blame_entries(report: &mut VerifyReport, stored: &[Hash], found: &[Hash], offsets: &[u64]) {
+    let size = stored.len() as u64;
+    let bundles: Vec<String> =
+        tiles::files(size).iter().filter(|tile| tile.level.is_none()).map(tiles::Tile::name).collect();
+    for (index, (want, have)) in stored.iter().zip(found).enumerate().filter(|(_, (a, b))| a != b) {
+        let name = bundles.get(index / tiles::WIDTH as usize).map_or("tile/entries", String::as_str);
+        let expected = format!("entry {index} with the leaf hash {}", base64(want));
+        let offset = offsets.get(index).copied().unwrap_or(0);
+        report.add(Problem::at(name, offset, expected, base64(have)));
+    }
+}
+
+/// The first entry names origin and key; a checkpoint that is not signed is compared with what the entries demand.
+fn check_origin(report: &mut VerifyReport, log: &ReadLog, note: &[u8]) {
+    let key = &log.contents.key;
+    match &log.trust {
+        Trust::NoKey(_) => {}
+        Trust::Signed(checkpoint) => {
+            let named = Vkey::parse(&key.vkey).map(|vkey| vkey.name().to_owned());
+            if key.origin != checkpoint.origin || named.as_ref() != Some(&checkpoint.origin) {
+                let expected = format!("the origin {} and its key", checkpoint.origin);
+                report.add(Problem::file("tile/entries (entry 0)", expected, key.origin.clone()));
+            }
         }
-        pins.push(pin);
-    }
-    report.pinning = if pins.is_empty() { Pinning::Unpinned } else { Pinning::Pinned };
-    for pin in pins.into_iter().chain(named.as_ref()) {
-        let Some(key) = pin.renamed(origin) else { continue };
-        if let Err(error) = note::open(note, &key) {
-            report.add(Problem::file(CHECKPOINT, format!("a signature by {key}"), error.to_string()));
+        Trust::None => {
+            let (size, root) = (log.leaves.len() as u64, merkle::root(&log.leaves));
+            let expected = Checkpoint { origin: key.origin.clone(), size, root }.body();
+            if !note.starts_with(expected.as_bytes()) {
+                report.add(Problem::difference(CHECKPOINT, expected.as_bytes(), note));
+            }
         }
-        report.vkey.get_or_insert(key);
-    }
-    // One signature, in the one spelling that this program writes: nothing can hide in the file.
-    if note.iter().filter(|b| **b == b'\n').count() != 5 {
-        report.add(Problem::file(CHECKPOINT, "three lines, a blank one and one signature", "another form"));
     }
 }
 
 fn check_receipt(report: &mut VerifyReport, log: &ReadLog, receipt: Option<&Receipt>) {
-    let (Some(receipt), Some(checkpoint)) = (receipt, &log.checkpoint) else { return };
+    let (Some(receipt), Some(checkpoint)) = (receipt, log.trust.checkpoint()) else {
+        report.receipt = if receipt.is_some() { ReceiptCheck::Contradicts } else { ReceiptCheck::NotGiven };
+        return;
+    };
     let want = &receipt.checkpoint;
     let have = log.leaves.len() as u64;
     let problem = if want.origin != checkpoint.origin {
@@ -320,7 +423,7 @@ fn check_tiles(report: &mut VerifyReport, folder: &Folder, log: &ReadLog) -> Res
     for tile in tiles::files(log.leaves.len() as u64).into_iter().filter(|tile| tile.level.is_some()) {
         let name = tile.name();
         let expected = tile.hashes(&log.leaves);
-        let Some(found) = report.note(folder.read(&name, 1 << 16))? else { continue };
+        let Some(found) = report.note(&name, folder.read(&name, 1 << 16))? else { continue };
         if found != expected {
             report.add(Problem::difference(&name, &expected, &found));
         }
@@ -405,7 +508,7 @@ fn check_segments(
     log: &ReadLog,
     tally: &mut Tally<'_>,
 ) -> Result<()> {
-    let origin = origin_hash(log.checkpoint.as_ref().map_or("", |c| c.origin.as_str()));
+    let origin = origin_hash(&log.contents.key.origin);
     let mut previous = [0u8; 32];
     for (_, manifest) in &log.contents.manifests {
         let name = segment::sealed_name(manifest.segment);
@@ -415,7 +518,7 @@ fn check_segments(
         });
         report.segments += 1;
         report.leaves = report.leaves.saturating_add(manifest.leaves);
-        if let Some(checked) = report.note(checked)? {
+        if let Some(checked) = report.note(&name, checked)? {
             let header = checked.header;
             if header.number != manifest.segment || header.origin != origin || header.previous != previous {
                 let expected = "the header of this segment of this case";
@@ -477,7 +580,7 @@ fn check_files(
             report.add(Problem::file(name, "a regular file", "no such file"));
             continue;
         }
-        let Some(found) = report.note(inventory::digest(folder, name))? else { continue };
+        let Some(found) = report.note(name, inventory::digest(folder, name))? else { continue };
         // Segments were compared with their manifests already, block by block.
         if let Some(stated) = stated.as_ref().filter(|s| **s != found && !name.starts_with("segments/")) {
             let expected = format!("{} bytes with SHA-256 {}", stated.size, stated.sha256);
@@ -488,7 +591,7 @@ fn check_files(
     }
     let expected = inventory::manifest_text(found_all.iter());
     let limit = expected.len() as u64 * 2 + (1 << 20);
-    let Some(found) = report.note(folder.read(MANIFEST, limit))? else { return Ok(()) };
+    let Some(found) = report.note(MANIFEST, folder.read(MANIFEST, limit))? else { return Ok(()) };
     if found != expected.as_bytes() {
         report.add(Problem::difference(MANIFEST, expected.as_bytes(), &found));
     }

@@ -1,4 +1,6 @@
 //! Integration tests of the evidence log: life of a case, kills, tampering, hostile folders.
 
+mod kills;
 mod life;
 mod support;
+mod tamper;

@@ -18,7 +18,9 @@ pub(crate) struct Bed {
 }
 
 pub(crate) fn bed() -> Bed {
-    let dir = tempfile::tempdir().unwrap();
+    // In memory where that can be had: these tests write thousands of times, durably.
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let key = Arc::new(SigningKeyFile::load_or_create(&dir.path().join("key")).unwrap());
     Bed { case: dir.path().join("case"), key, _dir: dir }
 }
