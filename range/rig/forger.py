@@ -93,8 +93,11 @@ class PathForger:
     def __init__(self, network, pod, name, address, ttl=30, aa=True):
         self.name, self.address, self.ttl, self.aa = name.rstrip(".").lower() + ".", address, ttl, aa
         self.network, self.table = network, f"path_{self.name.split('.')[0]}"
-        self.raw = netns.sock(network.node, kind=socket.SOCK_RAW, proto=socket.IPPROTO_RAW)
         interface = "p" + pod.netns.rsplit("-p", 1)[1]
+        # Straight onto the pod's link: through the node's IP layer the forgery would confuse its connection tracking.
+        with netns.inside(network.node):
+            self.raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
+            self.raw.bind((interface, ETH_P_IP))
         self.tap = Tap(network.node, interface, self._seen)
         self._nft(self._drop(pod.address))
 
@@ -115,7 +118,8 @@ class PathForger:
             return
         # A cluster answer of CoreDNS has AA set and RA clear; a careless forger gets it wrong.
         reply = dnswire.answer(payload, [(None, "A", self.ttl, self.address)], aa=self.aa, ra=not self.aa, edns=self.aa)
-        self.raw.sendto(dnswire.udp_packet(target, 53, source, sport, reply, ttl=61), (source, 0))
+        macs = bytes.fromhex((netns.POD_MAC + netns.NODE_MAC).replace(":", "")) + b"\x08\x00"
+        self.raw.send(macs + dnswire.udp_packet(target, 53, source, sport, reply, ttl=61))
 
     def stop(self):
         self._nft(f"delete table ip {self.table}")
