@@ -281,6 +281,33 @@ impl Reader {
         Ok(cursor)
     }
 
+    /// The key that the case names as its own.
+    #[must_use]
+    pub fn vkey(&self) -> Option<Vkey> {
+        Vkey::parse(&self.inner.contents.key.vkey)
+    }
+
+    /// As [`Reader::record`], for display: secret pieces are left out, with a mark in their place.
+    ///
+    /// # Errors
+    /// As [`Reader::record`].
+    pub fn shown_record(&self, item: ItemId, ordinal: u64, max: usize) -> Result<Option<Vec<u8>>> {
+        let mut cursor = self.records_from(item, ordinal)?;
+        let (mut out, mut any) = (Vec::new(), false);
+        while let Some(piece) = cursor.next()? {
+            if piece.ordinal != ordinal || out.len() >= max {
+                break;
+            }
+            any = true;
+            let shown: &[u8] = if may_be_shown(&piece) { piece.bytes } else { b"(secret)" };
+            out.extend_from_slice(&shown[..shown.len().min(max - out.len())]);
+            if !piece.more {
+                break;
+            }
+        }
+        Ok(any.then_some(out))
+    }
+
     /// All bytes of one record, if the case has it. At most `max` bytes are collected.
     ///
     /// # Errors
