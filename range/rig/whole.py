@@ -156,34 +156,36 @@ def _play(whole, scenario, text, out):
 
 
 def known(whole):
-    """Names by which expectations speak of things: what existed during the run."""
-    held = [(f"pod {one['namespace']}/{one['pod']}", one["uid"]) for one in whole.kubelet.holdings]
-    replicas = {pod.uid: str(number) for number, pod in enumerate(whole.replicas.list(), 1)}
-    return {"pods": dict(held), "replicas": replicas}
+    """Names by which expectations speak of things: pods that existed (name -> uid), replicas by number."""
+    pods = {f"pod {one['namespace']}/{one['pod']}": one["uid"] for one in whole.kubelet.holdings}
+    replicas = {number: f"pod kube-system/{pod.name}" for number, pod in enumerate(whole.replicas.list(), 1)}
+    return pods, replicas
 
 
-def resolve(value, subjects):
+def resolve(value, pods, replicas):
     """`pod shop/web-*` becomes that pod's full name where exactly one pod fits, `replica N` the pod of that replica."""
-    if value.startswith("replica "):
-        names = {number: name for name, uid in subjects["pods"].items() for one, number in subjects["replicas"].items()
-                 if one == uid}
-        return names[value[8:]]
+    if value.startswith("replica ") and value[8:].isdigit():
+        return replicas[int(value[8:])].replace("pod kube-system/", "replica ")
     if "*" in value and value.startswith("pod "):
-        found = [name for name in subjects["pods"] if fnmatch.fnmatch(name, value)]
+        found = [name for name in pods if fnmatch.fnmatch(name, value)]
         return found[0] if len(found) == 1 else value
     return value
 
 
-def write_case(out, scenario, started, subjects):
-    recording = out / "recording"
+def expectations(scenario, pods, replicas):
     expect = []
     for wanted in scenario.expect:
-        one = {key: resolve(value, subjects) for key, value in wanted.items()}
-        if one.get("subject") in subjects["pods"]:
-            one["subject_uid"] = subjects["pods"][one["subject"]]
+        one = {key: resolve(value, pods, replicas) for key, value in wanted.items()}
+        if one.get("subject") in pods:
+            one["subject_uid"] = pods[one["subject"]]
         if "count" in one:
             one["count"] = int(one["count"])
         expect.append(one)
+    return expect
+
+
+def write_case(out, scenario, started, subjects):
+    recording = out / "recording"
     sources = [name for name, found in (
         ("log", "logs/*/coredns/*"), ("dnstap", "dnstap/*"), ("pcap-client", "pcap/client-*"),
         ("pcap-upstream", "pcap/upstream-*"), ("pcap-pod", "pcap/pod-*"), ("audit", "audit.log"), ("watch", "watch/*"),
@@ -191,5 +193,5 @@ def write_case(out, scenario, started, subjects):
     case = {"name": scenario.name, "scenario": f"{scenario.name}.scenario", "description": scenario.about,
             "started_ns": started, "skew_ms": scenario.skew_ms, "cluster_domain": "cluster.local",
             "coredns": scenario.coredns, "pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/12",
-            "dns_address": "10.96.0.10", "sources": sources, "shifted": scenario.shifted or None, "expect": expect}
+            "dns_address": "10.96.0.10", "sources": sources, "shifted": scenario.shifted or None, "expect": expectations(scenario, *subjects)}
     (out / "case.json").write_text(json.dumps(case, indent=1) + "\n")
