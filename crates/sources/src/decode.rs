@@ -10,6 +10,7 @@ use crate::corednslog::LogDecoder;
 use crate::dnstap::TapDecoder;
 use crate::kube::decoder::listed;
 use crate::kube::{Objects, Syntax, secrets};
+use crate::pcap::PcapDecoder;
 use crate::recognise::Format;
 use crate::watch::Watch;
 
@@ -25,7 +26,8 @@ pub fn decoder(format: &Format, context: DecodeContext) -> Box<dyn Decoder> {
         Format::Audit => Box::new(Audit::new(context)),
         Format::Corefile => Box::new(CorefileText { context }),
         Format::Dnstap => Box::new(TapDecoder::new(context)),
-        Format::Pcap | Format::PcapNg | Format::Unknown(_) => Box::new(Unread { context }),
+        Format::Pcap | Format::PcapNg => Box::new(PcapDecoder::new(context)),
+        Format::Unknown(_) => Box::new(Unread { context }),
     }
 }
 

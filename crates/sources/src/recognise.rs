@@ -177,6 +177,10 @@ fn json(body: &[u8]) -> Option<Format> {
     let mut rest = body;
     for _ in 0..JSON_LINES {
         match json_value(rest) {
+            // YAML documents may be written as JSON: then `---` stands between them.
+            Json::Is(Format::KubeObjects(_)) if has_separator(body) => {
+                return Some(Format::KubeObjects(Syntax::Yaml));
+            }
             Json::Is(format) => return Some(format),
             Json::Log => return None,
             Json::Other => {}
@@ -280,12 +284,24 @@ fn judge(top: &Members, inner: &Members) -> Json {
     Json::Other
 }
 
-/// `apiVersion:` and `kind:` as keys of a document or of a list item.
+fn has_separator(body: &[u8]) -> bool {
+    body.split(|b| *b == b'\n').any(|line| line.trim_ascii_end() == b"---")
+}
+
+/// `apiVersion:` and `kind:` as keys of a document or of a list item, in a text that begins as YAML does.
 fn is_kube_yaml(body: &[u8]) -> bool {
-    let (mut version, mut kind) = (false, false);
+    let (mut version, mut kind, mut begun) = (false, false, false);
     for line in body.split(|b| *b == b'\n') {
         let line = line.trim_ascii();
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
         let line = line.strip_prefix(b"- ").unwrap_or(line);
+        // Prose that quotes objects does not begin with a key.
+        if !begun && !begins_yaml(line) {
+            return false;
+        }
+        begun = true;
         version |= line.starts_with(b"apiVersion:");
         kind |= line.starts_with(b"kind:");
         if version && kind {
@@ -293,6 +309,15 @@ fn is_kube_yaml(body: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// A directive, a separator, or a key.
+fn begins_yaml(line: &[u8]) -> bool {
+    if line.starts_with(b"---") || line.starts_with(b"%YAML") {
+        return true;
+    }
+    let key = line.iter().take_while(|b| b.is_ascii_alphanumeric() || b"-_./\"'".contains(b)).count();
+    key > 0 && line.get(key) == Some(&b':') && line.get(key + 1).is_none_or(|b| matches!(b, b' ' | b'\t'))
 }
 
 /// Plugins by which a server block is told from any other text with braces; those that other programs' configurations

@@ -8,6 +8,7 @@ use crate::dnstap::Frames;
 use crate::kube::Syntax;
 use crate::kube::records::{JsonRecords, Whole, YamlRecords};
 use crate::lines;
+use crate::pcap;
 use crate::piece::cut;
 use crate::recognise::Format;
 
@@ -25,7 +26,8 @@ pub fn split(format: &Format, input: &mut dyn Read, sink: &mut Sink<'_>) -> io::
         }
         Format::KubeObjects(Syntax::Yaml) => cut(&mut YamlRecords::default(), input, sink),
         Format::Dnstap => cut(&mut Frames::default(), input, sink),
-        Format::Pcap | Format::PcapNg | Format::Corefile | Format::Unknown(_) => cut(&mut Whole, input, sink),
+        Format::Pcap | Format::PcapNg => cut(&mut pcap::Records::default(), input, sink),
+        Format::Corefile | Format::Unknown(_) => cut(&mut Whole, input, sink),
     }
 }
 

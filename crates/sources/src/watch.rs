@@ -216,13 +216,12 @@ fn is_creation(meta: &Meta, written: Option<Nanos>, received: Option<Nanos>) -> 
     unwritten && at_once
 }
 
-/// A time field names a second; the change was received after it happened, if the clocks agree that far.
+/// A time field names the second in which the server began the write; it was over when the event was received. Writes that
+/// `managedFields` does not track (bindings) come later than it says, so that only receipt bounds them from above.
 fn field_time(field: Nanos, received: Option<Nanos>) -> ObservedAt {
     let mut interval = second(field);
     if let Some(received) = received.filter(|received| *received >= field) {
-        // `managedFields` may miss a write that changed nothing it tracks: late receipt widens the bounds.
-        let late = received.since(field) > 5 * SECOND;
-        interval.hi = if late { received } else { interval.hi.min(received) };
+        interval.hi = received;
     }
     ObservedAt::Known(interval, ClockBasis::ObjectField)
 }

@@ -101,8 +101,11 @@ fn transfer(rest: &str) -> Option<Diagnostic> {
     Some(Diagnostic::OutgoingTransfer { records: records.parse().ok()?, zone: zone.to_owned() })
 }
 
-/// Lines that CoreDNS prints without a level: the zones it serves and its build.
+/// Lines that CoreDNS prints without a level: the zones it serves, its build, and (before 1.15) its processor limit.
 fn banner(text: &str) -> bool {
+    if text.starts_with("maxprocs: ") {
+        return true;
+    }
     if text.starts_with("linux/") || text.starts_with("windows/") || text.starts_with("darwin/") {
         return text.contains("go1.");
     }

@@ -75,6 +75,8 @@ impl Objects {
 
     fn value(&mut self, ordinal: u64, value: &Value, is_head: bool, out: &mut Vec<Decoded>) {
         let before = out.len();
+        // The head of a YAML list ends with `items:`, which reads as null.
+        let is_head = is_head || value.get("items").is_some_and(Value::is_null);
         if is_head {
             self.list = ListHead::of(value);
         }

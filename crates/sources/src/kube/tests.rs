@@ -27,11 +27,13 @@ fn decode(syntax: Syntax, text: &str) -> Vec<Decoded> {
 }
 
 fn changes(decoded: &[Decoded]) -> Vec<&ClusterChange> {
-    let change = |one| match one {
-        &Decoded::Change(ref change) => Some(&**change),
-        Decoded::Observation(_) => None,
-    };
-    decoded.iter().filter_map(change).collect()
+    let mut out = Vec::new();
+    for one in decoded {
+        if let Decoded::Change(change) = one {
+            out.push(&**change);
+        }
+    }
+    out
 }
 
 fn others(decoded: &[Decoded]) -> Vec<String> {
@@ -119,6 +121,18 @@ fn items_of_a_typed_list_take_their_kind_from_its_head() {
     assert_eq!(found[0].at, ObservedAt::None);
     let received = Nanos::parse_rfc3339(b"2026-11-22T04:00:00.5Z").unwrap();
     assert!(found.iter().all(|change| change.seen_at.is_some_and(|seen| seen.lo == received)));
+}
+
+#[test]
+fn items_of_a_typed_yaml_list_take_their_kind_from_its_head_too() {
+    let text = "kind: NamespaceList\napiVersion: v1\nitems:\n- metadata:\n    name: default\n- metadata:\n    name: kube-system\n";
+    let decoded = decode(Syntax::Yaml, text);
+    assert_eq!(changes(&decoded).iter().map(|change| change.meta.name.as_str()).collect::<Vec<_>>(), ["default", "kube-system"]);
+    assert!(changes(&decoded).iter().all(|change| *change.object == Object::Namespace));
+    // Documents written as JSON, and a separator at the very end.
+    let text = "{\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}\n---\nkind: Namespace\nmetadata: {name: b}\n---";
+    let decoded = decode(Syntax::Yaml, text);
+    assert_eq!((changes(&decoded).len(), others(&decoded).len()), (2, 0));
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub fn offset_of(text: &[u8], error: &serde_json::Error) -> usize {
 /// [`Unreadable`] names the offset.
 pub fn yaml(bytes: &[u8]) -> Result<Value, Unreadable> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    // A separator at the very end begins no document.
+    let text = text.strip_suffix(b"\n---").unwrap_or(text);
     if text.len() > YAML_MAX {
         return Err(Unreadable { reason: "YAML document too long", offset: YAML_MAX });
     }

@@ -87,6 +87,9 @@ fn yaml_and_corefiles_are_told_apart() {
     let yaml = Format::KubeObjects(Syntax::Yaml);
     assert_eq!(format_of(b"apiVersion: v1\nkind: ConfigMap\ndata:\n  Corefile: |\n    .:53 {\n"), yaml);
     assert_eq!(format_of(b"\xef\xbb\xbf---\r\napiVersion: v1\r\nitems:\r\n- apiVersion: v1\r\n  kind: Pod\r\n"), yaml);
+    assert_eq!(format_of(b"{\"kind\":\"Pod\",\"apiVersion\":\"v1\"}\n---\napiVersion: v1\n"), yaml);
+    let prose = "# Recipe\n\nSave this:\n\n```yaml\napiVersion: v1\nkind: Pod\n```\n";
+    assert_eq!(unknown(prose.as_bytes()), "text of no known kind");
     for corefile in [
         ".:53 {\n    errors\n    kubernetes cluster.local\n}\n",
         "# mine\nexample.org:53 cluster.local {\n  forward . 1.1.1.1 # up\n}",
