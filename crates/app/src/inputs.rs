@@ -35,7 +35,8 @@ pub(crate) fn find(paths: &[PathBuf], skip: &Path) -> Result<Found, Failure> {
         if meta.is_dir() {
             walk(path, path, 0, skip.as_deref(), &mut found);
         } else {
-            let label = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+            let label =
+                path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
             add(path, label.into_owned(), meta.len(), &mut found);
         }
     }
@@ -80,8 +81,11 @@ fn walk(root: &Path, dir: &Path, depth: usize, skip: Option<&Path>, found: &mut 
     for path in paths {
         match fs::symlink_metadata(&path) {
             Err(error) => found.passed_over.push(format!("{}: {error}", label(&path))),
-            Ok(meta) if meta.is_symlink() => found.passed_over.push(format!("{}: a link, never followed", label(&path))),
-            Ok(meta) if meta.is_dir() && fs::canonicalize(&path).ok().as_deref() == skip && skip.is_some() => {}
+            Ok(meta) if meta.is_symlink() => {
+                found.passed_over.push(format!("{}: a link, never followed", label(&path)))
+            }
+            Ok(meta)
+                if meta.is_dir() && fs::canonicalize(&path).ok().as_deref() == skip && skip.is_some() => {}
             Ok(meta) if meta.is_dir() => walk(root, &path, depth + 1, skip, found),
             Ok(meta) if meta.is_file() => add(&path, label(&path), meta.len(), found),
             Ok(_) => found.passed_over.push(format!("{}: neither a file nor a folder", label(&path))),

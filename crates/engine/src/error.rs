@@ -14,6 +14,9 @@ pub enum EngineError {
         /// The cause.
         error: std::io::Error,
     },
+    /// The decoding thread ended before its work: a slip of ours.
+    #[error("the decoding thread ended before its work; please report this")]
+    Worker,
     /// The profile is off.
     #[error("profile: {0}")]
     Profile(String),

@@ -269,7 +269,7 @@ impl Take<'_> {
         };
         let mut summary = ItemSummary { complete: true, ..ItemSummary::default() };
         if let Format::Unknown(what) = leaf.format {
-            let size = io::copy(reader, &mut writer.hash).unwrap_or(0);
+            let size = digest_rest(reader, &mut writer.hash);
             let detail =
                 format!("not recognised: it looks like {what}; nothing of it was kept but its digest");
             let cause = "not-recognised".to_owned();
@@ -299,6 +299,19 @@ impl Take<'_> {
         self.case.end_item(item, summary)?;
         Ok(unchanged)
     }
+}
+
+/// Reads to the end for the digest alone; returns the octets read.
+fn digest_rest(reader: &mut dyn Read, hash: &mut sha2::Sha256) -> u64 {
+    let (mut buffer, mut size) = (vec![0u8; 64 << 10], 0u64);
+    while let Ok(len) = reader.read(&mut buffer) {
+        if len == 0 {
+            break;
+        }
+        hash.update(&buffer[..len]);
+        size += len as u64;
+    }
+    size
 }
 
 /// Appends the pieces of one item.
@@ -343,9 +356,10 @@ impl Writer<'_> {
         let range = (piece.offset, piece.offset + piece.bytes.len() as u64);
         self.dropped.records += u64::from(!piece.more);
         self.dropped.bytes += piece.bytes.len() as u64;
+        let listed = self.dropped.ranges.len();
         match self.dropped.ranges.last_mut() {
             Some(last) if last.1 == range.0 => last.1 = range.1,
-            _ if self.dropped.ranges.len() < RANGES_MAX => self.dropped.ranges.push(range),
+            _ if listed < RANGES_MAX => self.dropped.ranges.push(range),
             _ => self.dropped.ranges_omitted += 1,
         }
     }

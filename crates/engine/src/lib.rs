@@ -12,8 +12,21 @@ pub mod pump;
 pub mod plan;
 pub mod objects;
 pub mod ingest;
+pub mod replay;
+pub mod passing;
+pub mod coverage;
+pub mod study;
 
 pub use error::EngineError;
 pub use ingest::{Ingested, ingest};
 pub use origins::Override;
+pub use passing::Passing;
 pub use settings::{Input, Settings, read_profile};
+pub use study::Study;
+
+/// SHA-256 of some bytes.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> truename_model::Sha256 {
+    use sha2::Digest as _;
+    truename_model::Sha256(sha2::Sha256::digest(bytes).into())
+}

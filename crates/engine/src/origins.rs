@@ -3,10 +3,12 @@
 //! A path is custody, not content, but the kubelet's own layout (`<ns>_<pod>_<uid>/<container>/<n>.log`) names the
 //! observing pod, and nothing else in a text log does. Deliberately absent: reading anything.
 
+use serde::{Deserialize, Serialize};
 use truename_model::{Known, Origin};
 
 /// A statement of the operator about items (`--origin GLOB:key=value,…`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Override {
     /// Items whose path matches (`*` any run, `?` any one character).
     pub glob: String,

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use serde::{Deserialize, Serialize};
 use truename_model::{Nanos, Profile};
 
 use crate::error::EngineError;
@@ -39,6 +40,54 @@ pub struct Settings {
     pub profile: Profile,
     /// 1 or 2; the result is the same.
     pub threads: u8,
+}
+
+/// The part of the settings that the outcome depends on, as a conclusion's note keeps it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    overrides: Vec<Override>,
+    dns_ports: Vec<u16>,
+    profile: Profile,
+}
+
+/// Longest note: a log entry has at most 65,535 octets, and escapes may double it.
+const NOTE_MAX: usize = 30_000;
+
+impl Settings {
+    /// What a later command needs to reach the same outcome, for the conclusion's entry in the log.
+    ///
+    /// # Errors
+    /// [`EngineError::Profile`] if the profile is too long for an entry.
+    pub fn to_note(&self) -> Result<String, EngineError> {
+        let note = Note {
+            overrides: self.overrides.clone(),
+            dns_ports: self.dns_ports.clone(),
+            profile: self.profile.clone(),
+        };
+        let text = serde_json::to_string(&note).map_err(|error| EngineError::Profile(error.to_string()))?;
+        if text.len() > NOTE_MAX {
+            return Err(EngineError::Profile(format!(
+                "{} octets with the origins; {NOTE_MAX} fit in a log entry",
+                text.len()
+            )));
+        }
+        Ok(text)
+    }
+
+    /// Settings of an earlier conclusion; an empty note gives the defaults.
+    ///
+    /// # Errors
+    /// [`EngineError::Profile`] if the note is not one of ours.
+    pub fn from_note(text: &str) -> Result<Self, EngineError> {
+        let defaults = Self { dns_ports: vec![53], threads: 2, ..Self::default() };
+        if text.is_empty() {
+            return Ok(defaults);
+        }
+        let note: Note = serde_json::from_str(text)
+            .map_err(|error| EngineError::Profile(format!("in the case: {error}")))?;
+        Ok(Self { overrides: note.overrides, dns_ports: note.dns_ports, profile: note.profile, ..defaults })
+    }
 }
 
 /// The caller's clock, for custody entries only.

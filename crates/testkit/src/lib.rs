@@ -4,5 +4,8 @@
 
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod suite;
+pub mod corefiles;
+pub mod conformance;
 pub mod generate;
 pub mod truth_file;
+pub mod score;

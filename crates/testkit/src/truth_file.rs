@@ -1,7 +1,6 @@
 //! A recorded case on disk: `case.json`, `truth.jsonl`, and the table of what each set of sources allows
 //! (docs/formats/case.md). Read for scoring only; nothing of it reaches the program under test.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -24,6 +23,13 @@ pub struct Expected {
     /// Target as shown.
     #[serde(default)]
     pub target: String,
+    /// How many findings the line stands for.
+    #[serde(default = "one")]
+    pub count: u64,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// `case.json`.
@@ -43,9 +49,9 @@ pub struct CaseFile {
     /// Files of the recording that belong to it (globs); empty: all.
     #[serde(default)]
     pub files: Vec<String>,
-    /// Profile, relative to the case, if it has one.
+    /// Skew of the recording's clocks, milliseconds.
     #[serde(default)]
-    pub profile: Option<String>,
+    pub skew_ms: i64,
 }
 
 /// One line of `truth.jsonl`.
@@ -106,7 +112,8 @@ fn invalid(path: &Path, what: impl std::fmt::Display) -> io::Error {
 
 /// Reads a file, decompressing `NAME.zst` where `NAME` is absent.
 fn read(path: &Path) -> io::Result<String> {
-    let packed = path.with_file_name(format!("{}.zst", path.file_name().unwrap_or_default().to_string_lossy()));
+    let packed =
+        path.with_file_name(format!("{}.zst", path.file_name().unwrap_or_default().to_string_lossy()));
     let mut text = String::new();
     if packed.is_file() {
         zstd::Decoder::new(File::open(&packed)?)?.take(TRUTH_MAX).read_to_string(&mut text)?;
@@ -126,7 +133,11 @@ pub fn read_case(dir: &Path) -> io::Result<CaseDir> {
     let full = case.partial_of.as_ref().map_or_else(|| dir.to_path_buf(), |name| dir.with_file_name(name));
     let path = full.join("truth.jsonl");
     let lines = read(&path)?;
-    let truth = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(|error| invalid(&path, error))?;
+    let truth = lines
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid(&path, error))?;
     Ok(CaseDir { case, recording: full.join("recording"), truth, dir: dir.to_path_buf() })
 }
 
@@ -138,30 +149,57 @@ pub fn find_cases(root: &Path) -> io::Result<Vec<PathBuf>> {
     if root.join("case.json").is_file() {
         return Ok(vec![root.to_path_buf()]);
     }
-    let mut found: Vec<PathBuf> =
-        std::fs::read_dir(root)?.flatten().map(|entry| entry.path()).filter(|dir| dir.join("case.json").is_file()).collect();
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|dir| dir.join("case.json").is_file())
+        .collect();
     found.sort();
     Ok(found)
 }
 
-/// Strongest verdict by (source set, class): `docs/formats/verdict-strength.tsv`, which is no part of the program.
+/// Demanded verdicts by what the sources can show: `docs/formats/verdict-strength.tsv`, no part of the program.
 #[derive(Clone, Debug, Default)]
-pub struct Strength(BTreeMap<(String, String), String>);
+pub struct Strength(Vec<Vec<String>>);
 
 impl Strength {
-    /// Reads the table: `sources<TAB>class<TAB>verdict`, `#` begins a comment.
+    /// Reads the table; the first line names the columns, `*` matches anything, the first matching line wins.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let rows = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-            let mut cells = line.split('\t').map(str::trim);
-            Some(((cells.next()?.to_owned(), cells.next()?.to_owned()), cells.next()?.to_owned()))
-        });
-        Self(rows.collect())
+        let rows =
+            text.lines().skip(1).map(|line| line.split('\t').map(|cell| cell.trim().to_owned()).collect());
+        Self(rows.filter(|row: &Vec<String>| row.len() == 7).collect())
     }
 
-    /// The strongest verdict word for a source set and a class.
+    /// The verdict word demanded of a lookup in a case with these sources.
     #[must_use]
-    pub fn of(&self, sources: &str, class: &str) -> Option<&str> {
-        self.0.get(&(sources.to_owned(), class.to_owned())).map(String::as_str)
+    pub fn demanded(&self, sources: &[String], line: &TruthLine) -> Option<&str> {
+        let has = |word: &str| sources.iter().any(|source| source == word);
+        let seen = line.seen_in_full && (has("dnstap") || has("pcap-client") || has("pcap-pod"));
+        let objects = if has("watch") {
+            "history"
+        } else if has("objects") {
+            "snapshot"
+        } else if has("audit") {
+            "changes"
+        } else {
+            "none"
+        };
+        let facts = [
+            if seen { "full" } else { "none" },
+            objects,
+            if has("corefile") || has("watch") || has("objects") { "yes" } else { "no" },
+            if has("pcap-upstream") {
+                "packets"
+            } else if has("dnstap") {
+                "tapped"
+            } else {
+                "none"
+            },
+            line.class.as_str(),
+            line.lie.as_deref().unwrap_or("-"),
+        ];
+        let fits = |row: &&Vec<String>| row.iter().zip(facts).all(|(cell, fact)| cell == "*" || cell == fact);
+        self.0.iter().find(fits).and_then(|row| row.last()).map(String::as_str)
     }
 }

@@ -9,26 +9,40 @@ use crate::exit::{Exit, Failure};
 use crate::terminal;
 
 pub(crate) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
-    let catalogue = Catalogue::embedded().map_err(|error| Failure { exit: Exit::Internal, message: error.to_string() })?;
+    let catalogue = Catalogue::embedded()
+        .map_err(|error| Failure { exit: Exit::Internal, message: error.to_string() })?;
     let mut out = String::new();
     match &args.action {
         RulesAction::List => {
             for rule in catalogue.rules() {
-                let _ = writeln!(out, "{:<4} {:<8} {:<10} {}", rule.id, rule.severity.word(), rule.needs.join("|"), rule.title);
+                let _ = writeln!(
+                    out,
+                    "{:<4} {:<8} {:<10} {}",
+                    rule.id,
+                    rule.severity.word(),
+                    rule.needs.join("|"),
+                    rule.title
+                );
             }
         }
         RulesAction::Show { id } => {
             let Some(rule) = catalogue.rules().iter().find(|rule| rule.id.eq_ignore_ascii_case(id)) else {
                 return Err(Failure::usage(format!("no rule {id}; `truename rules list` names them")));
             };
-            let _ = writeln!(out, "{} {}\nseverity        at most {}", rule.id, rule.title, rule.severity.word());
+            let _ =
+                writeln!(out, "{} {}\nseverity        at most {}", rule.id, rule.title, rule.severity.word());
             let _ = writeln!(out, "ATT&CK          {}", rule.attack.join(", "));
-            let _ = writeln!(out, "needs           {} (L log, T dnstap, P packets, K objects, A audit log, M server lines)", rule.needs.join(" or "));
+            let _ = writeln!(
+                out,
+                "needs           {} (L log, T dnstap, P packets, K objects, A audit log, M server lines)",
+                rule.needs.join(" or ")
+            );
             let _ = writeln!(out, "history         {} s", rule.history_secs);
             for (name, value) in &rule.thresholds {
                 let _ = writeln!(out, "threshold       {name} = {value}");
             }
-            let _ = writeln!(out, "false alarm if  {}\nnext step       {}", rule.false_alarm_if, rule.next_step);
+            let _ =
+                writeln!(out, "false alarm if  {}\nnext step       {}", rule.false_alarm_if, rule.next_step);
         }
     }
     terminal::print(&out)?;

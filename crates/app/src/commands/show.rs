@@ -43,7 +43,8 @@ pub(crate) fn report(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
 
 /// The page with the leaves of the evidence it shows.
 pub(crate) fn page(opened: &Opened, outcome: &Outcome) -> Result<String, Failure> {
-    let cited = outcome.findings.iter().flat_map(|finding| finding.evidence.iter().map(|evidence| evidence.citation));
+    let cited =
+        outcome.findings.iter().flat_map(|finding| finding.evidence.iter().map(|evidence| evidence.citation));
     let mut leaves: BTreeMap<Citation, Leaf> = BTreeMap::new();
     for citation in cited.take(LEAVES_MAX) {
         if !leaves.contains_key(&citation)
@@ -59,13 +60,26 @@ pub(crate) fn page(opened: &Opened, outcome: &Outcome) -> Result<String, Failure
 pub(crate) fn explain(args: &ExplainArgs, style: Style) -> Result<Exit, Failure> {
     let opened = Opened::read(&args.case)?;
     let outcome = opened.outcome()?;
-    let matching: Vec<_> = outcome.findings.iter().filter(|finding| finding.id.starts_with(&args.id)).collect();
+    let matching: Vec<_> =
+        outcome.findings.iter().filter(|finding| finding.id.starts_with(&args.id)).collect();
     let finding = match matching.as_slice() {
         [finding] => finding,
-        [] => return Err(Failure::usage(format!("no finding {}; `truename findings CASE` lists them", escape::terminal(&args.id)))),
-        _ => return Err(Failure::usage(format!("{} findings begin with {}; give more digits", matching.len(), args.id))),
+        [] => {
+            return Err(Failure::usage(format!(
+                "no finding {}; `truename findings CASE` lists them",
+                escape::terminal(&args.id)
+            )));
+        }
+        _ => {
+            return Err(Failure::usage(format!(
+                "{} findings begin with {}; give more digits",
+                matching.len(),
+                args.id
+            )));
+        }
     };
-    let leaves: Vec<Option<Leaf>> = finding.evidence.iter().map(|evidence| opened.leaf(evidence.citation)).collect();
+    let leaves: Vec<Option<Leaf>> =
+        finding.evidence.iter().map(|evidence| opened.leaf(evidence.citation)).collect();
     terminal::print(&table::explain(finding, &leaves, style))?;
     Ok(Exit::Clean)
 }
@@ -108,9 +122,17 @@ impl<'a> Sink<'a> {
         let Some(path) = &args.file else { return Ok(Self { args, file: None }) };
         let mut options = OpenOptions::new();
         options.write(true);
-        if args.clobber { options.create(true).truncate(true) } else { options.create_new(true) };
+        if args.clobber {
+            options.create(true).truncate(true)
+        } else {
+            options.create_new(true)
+        };
         let file = options.open(path).map_err(|error| {
-            let hint = if error.kind() == std::io::ErrorKind::AlreadyExists { " (--clobber overwrites it)" } else { "" };
+            let hint = if error.kind() == std::io::ErrorKind::AlreadyExists {
+                " (--clobber overwrites it)"
+            } else {
+                ""
+            };
             Failure { exit: Exit::Internal, message: format!("write {}: {error}{hint}", path.display()) }
         })?;
         Ok(Self { args, file: Some(std::io::BufWriter::new(file)) })
@@ -118,7 +140,9 @@ impl<'a> Sink<'a> {
 
     fn write(&mut self, text: &str) -> Result<(), Failure> {
         match (&mut self.file, &self.args.file) {
-            (Some(file), Some(path)) => file.write_all(text.as_bytes()).map_err(|error| Failure::io("write", path, &error)),
+            (Some(file), Some(path)) => {
+                file.write_all(text.as_bytes()).map_err(|error| Failure::io("write", path, &error))
+            }
             _ => terminal::print(text),
         }
     }

@@ -1,0 +1,124 @@
+//! A case opened for reading: its outcome (from `derived/` if that is what the log concluded, else computed again),
+//! the leaves behind its evidence, and its rows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use truename_engine::{Passing, Settings, Study};
+use truename_evidence::{ItemId, Reader, Receipt, Vkey};
+use truename_model::{Citation, Outcome, Sha256};
+use truename_report::table::Leaf;
+use truename_report::{Row, lines};
+
+use crate::exit::{Exit, Failure};
+use crate::rows;
+use crate::terminal;
+
+/// File of the outcome below `derived/`.
+pub(crate) const OUTCOME: &str = "outcome.json";
+/// Octets of a record that are shown.
+const SHOWN_MAX: usize = 2_048;
+
+/// Maps failures of the walk to exits.
+pub(crate) fn failed(error: &truename_engine::EngineError) -> Failure {
+    let exit = if error.is_integrity() { Exit::Integrity } else { Exit::Internal };
+    Failure { exit, message: error.to_string() }
+}
+
+/// As [`failed`], for the log alone.
+pub(crate) fn log_failed(error: &truename_evidence::Error) -> Failure {
+    let exit = if error.is_integrity() { Exit::Integrity } else { Exit::Internal };
+    Failure { exit, message: error.to_string() }
+}
+
+/// A case opened for reading.
+pub(crate) struct Opened {
+    dir: PathBuf,
+    reader: Reader,
+    items: BTreeMap<Sha256, ItemId>,
+}
+
+impl Opened {
+    pub(crate) fn read(dir: &Path) -> Result<Self, Failure> {
+        if !dir.join("evidence").is_dir() {
+            return Err(Failure::usage(format!(
+                "{} is no case folder; `truename investigate PATH…` makes one",
+                dir.display()
+            )));
+        }
+        let reader = Reader::open(dir).map_err(|error| log_failed(&error))?;
+        let items = reader.items().iter().map(|item| (item.begin.sha256, item.id)).collect();
+        Ok(Self { dir: dir.to_path_buf(), reader, items })
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    pub(crate) fn title(&self) -> String {
+        self.dir.file_name().map_or_else(|| "case".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// The line to note down, for what the case holds now.
+    pub(crate) fn receipt(&self) -> String {
+        match self.reader.vkey() {
+            Some(vkey) => Receipt { checkpoint: self.reader.checkpoint().clone(), vkey }.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// The settings of the last conclusion, so that a rebuilt outcome is the same bytes.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let note = self
+            .reader
+            .conclusions()
+            .last()
+            .map(|(_, conclusion)| conclusion.note.clone())
+            .unwrap_or_default();
+        Settings::from_note(&note).map_err(|error| failed(&error))
+    }
+
+    /// What the case concluded. Derived files are used only if they are what the log's conclusion names.
+    pub(crate) fn outcome(&self) -> Result<Outcome, Failure> {
+        let expected = self.reader.conclusions().last().map(|(_, conclusion)| conclusion.findings);
+        let stored = fs::read_to_string(self.dir.join("derived").join(OUTCOME)).ok();
+        let stored: Option<Outcome> = stored.and_then(|text| serde_json::from_str(&text).ok());
+        if let (Some(outcome), Some(expected)) = (stored, expected)
+            && truename_engine::sha256(lines::findings_jsonl(&outcome).as_bytes()) == expected
+        {
+            return Ok(outcome);
+        }
+        terminal::tell("derived/ is absent or not what the log concluded; computing it again");
+        let study = Study::new(&self.reader, &self.settings()?).map_err(|error| failed(&error))?;
+        study.conclude(&mut |_| {}).map_err(|error| failed(&error))
+    }
+
+    /// Every row of the timeline, in order of time.
+    pub(crate) fn rows(&self, sink: &mut dyn FnMut(&Row)) -> Result<(), Failure> {
+        let study = Study::new(&self.reader, &self.settings()?).map_err(|error| failed(&error))?;
+        let digests = study.digests();
+        let mut pass = |passing: &Passing<'_>| {
+            if let Some(row) = rows::row(passing, &digests) {
+                sink(&row);
+            }
+        };
+        study.conclude(&mut pass).map_err(|error| failed(&error))?;
+        Ok(())
+    }
+
+    /// The leaf behind a citation, its proof checked.
+    pub(crate) fn leaf(&self, citation: Citation) -> Option<Leaf> {
+        let item = *self.items.get(&citation.item)?;
+        let proof = self.reader.proof(item, citation.record).ok()??;
+        let vkey: Option<Vkey> = self.reader.vkey();
+        let proved = vkey.is_some_and(|vkey| proof.check(&vkey).is_ok());
+        let bytes = self.reader.shown_record(item, citation.record, SHOWN_MAX).ok()??;
+        Some(Leaf {
+            place: format!("entry {} leaf {}", proof.entry_index, proof.leaf_index),
+            hash: Sha256(proof.leaf_hash()).to_string(),
+            proved,
+            text: rows::record_text(&bytes),
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! `truename investigate`: inputs into the log, the walk over the log, the conclusion into the log, the summary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use truename_engine::{Ingested, Override, Settings, Study, ingest, read_profile, sha256};
+use truename_evidence::{Case, Conclusion, Limits, Options, SigningKeyFile};
+use truename_model::{Nanos, Outcome, Sha256};
+use truename_report::{Style, lines, summary};
+
+use crate::cli::{Grade, InvestigateArgs};
+use crate::commands::case::{OUTCOME, Opened, failed, log_failed};
+use crate::commands::show;
+use crate::exit::{Exit, Failure};
+use crate::inputs;
+use crate::terminal;
+
+/// Largest profile read, octets.
+const PROFILE_MAX: u64 = 4 << 20;
+
+/// The wall clock, for custody only.
+#[expect(clippy::disallowed_methods, reason = "custody entries are stamped here and nowhere else")]
+pub(crate) fn now() -> Nanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn tool() -> String {
+    format!("truename {}", env!("CARGO_PKG_VERSION"))
+}
+
+pub(crate) fn run(args: &InvestigateArgs, fail_on: Option<Grade>, style: Style) -> Result<Exit, Failure> {
+    let settings = settings(args)?;
+    let dir = args.case.clone().unwrap_or_else(default_case);
+    let inputs = inputs::find(&args.paths, &dir)?;
+    if inputs.inputs.is_empty() {
+        let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
+        return Err(Failure::usage(format!(
+            "{}: no files in it; name files or folders that hold evidence",
+            paths.join(", ")
+        )));
+    }
+    terminal::tell(&format!("case {}", dir.display()));
+    let key = SigningKeyFile::load_or_create(&key_path(args)?).map_err(|error| log_failed(&error))?;
+    let options = Options { now: Box::new(now), tool: tool(), limits: Limits::default() };
+    let mut case = Case::open_or_create(&dir, Arc::new(key), options).map_err(|error| log_failed(&error))?;
+    let progress = terminal::progress(inputs.bytes);
+    let taken = ingest(&mut case, &inputs.inputs, &settings, &now, &mut |octets| progress.inc(octets))
+        .map_err(|error| failed(&error))?;
+    progress.finish_and_clear();
+    say_taken(&taken, &inputs.passed_over);
+    let outcome = conclude(&mut case, &settings)?;
+    let receipt = case.close().map_err(|error| log_failed(&error))?;
+    write_derived(&dir, &outcome)?;
+    terminal::print(&summary::summary(&outcome, style))?;
+    terminal::print(&format!(
+        "\ncase     {0}\nreport   {0}/derived/report.html\nnext     truename findings {0} · truename explain {0} ID · truename timeline {0}\nreceipt  {receipt}\n",
+        dir.display()
+    ))?;
+    Ok(exit(args, fail_on, &outcome, &taken))
+}
+
+fn settings(args: &InvestigateArgs) -> Result<Settings, Failure> {
+    let overrides = args.origin.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>();
+    let profile = match &args.profile {
+        Some(path) => {
+            let size = fs::metadata(path).map_err(|error| Failure::io("read", path, &error))?.len();
+            if size > PROFILE_MAX {
+                return Err(Failure::usage(format!(
+                    "{}: a profile of {size} octets; {PROFILE_MAX} at most",
+                    path.display()
+                )));
+            }
+            let text = fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
+            read_profile(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
+        }
+        None => truename_model::Profile::default(),
+    };
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    Ok(Settings {
+        operator: args.operator.clone().unwrap_or(user),
+        tool: tool(),
+        keep_all: args.keep_all,
+        copy_originals: args.copy_originals,
+        overrides: overrides.map_err(|error| Failure::usage(error.to_string()))?,
+        dns_ports: vec![53],
+        profile,
+        threads: args.threads,
+    })
+}
+
+fn default_case() -> PathBuf {
+    let (year, month, day, hour, minute, second, _) = now().civil();
+    PathBuf::from(format!("truename-case-{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"))
+}
+
+fn key_path(args: &InvestigateArgs) -> Result<PathBuf, Failure> {
+    if let Some(path) = &args.key {
+        return Ok(path.clone());
+    }
+    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let config = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+    let config = config
+        .ok_or_else(|| Failure::usage("no HOME to keep the signing key in; name one with --key FILE"))?;
+    Ok(config.join("truename").join("key"))
+}
+
+fn say_taken(taken: &Ingested, passed_over: &[String]) {
+    terminal::tell(&format!("{} items taken, {} known already", taken.taken, taken.known));
+    for what in passed_over.iter().chain(&taken.failed) {
+        terminal::tell(&format!("not read: {}", truename_report::escape::terminal(what)));
+    }
+}
+
+/// Walks the log and appends the conclusion; the prefix is what the log held before it.
+fn conclude(case: &mut Case, settings: &Settings) -> Result<Outcome, Failure> {
+    let reader = case.reader().map_err(|error| log_failed(&error))?;
+    let study = Study::new(&reader, settings).map_err(|error| failed(&error))?;
+    let outcome = study.conclude(&mut |_| {}).map_err(|error| failed(&error))?;
+    let conclusion = Conclusion {
+        prefix: case.log_size(),
+        rules: Sha256::parse(&outcome.rule_set).unwrap_or_default(),
+        findings: sha256(lines::findings_jsonl(&outcome).as_bytes()),
+        tool: tool(),
+        time: now(),
+        note: settings.to_note(),
+    };
+    case.conclude(conclusion).map_err(|error| log_failed(&error))?;
+    Ok(outcome)
+}
+
+/// Writes what can be rebuilt; a failure here loses nothing.
+fn write_derived(dir: &Path, outcome: &Outcome) -> Result<(), Failure> {
+    let derived = dir.join("derived");
+    let write = |name: &str, text: &str| {
+        let path = derived.join(name);
+        fs::write(&path, text).map_err(|error| Failure::io("write", &path, &error))
+    };
+    fs::create_dir_all(&derived).map_err(|error| Failure::io("make", &derived, &error))?;
+    write(OUTCOME, &lines::outcome_json(outcome))?;
+    write("findings.jsonl", &lines::findings_jsonl(outcome))?;
+    write("report.html", &show::page(&Opened::read(dir)?, outcome)?)
+}
+
+fn exit(args: &InvestigateArgs, fail_on: Option<Grade>, outcome: &Outcome, taken: &Ingested) -> Exit {
+    let exact = outcome.coverage.attribution.get("exact").copied().unwrap_or(0) as f64;
+    let share = exact * 100.0 / (outcome.coverage.lookups.max(1)) as f64;
+    let uncovered = args.fail_coverage_below.is_some_and(|least| share < least);
+    if uncovered || !taken.failed.is_empty() {
+        return Exit::Partial;
+    }
+    let worst = fail_on.map(Grade::severity);
+    let hit = |least| {
+        outcome.findings.iter().any(|finding| finding.suppressed.is_none() && finding.severity >= least)
+    };
+    if worst.is_some_and(hit) { Exit::Findings } else { Exit::Clean }
+}

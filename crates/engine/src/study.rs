@@ -1,0 +1,337 @@
+//! The walk over a case: objects, origins, clocks, replay, analysis, one outcome.
+//!
+//! Enters: a reader of the log and settings; leaves: an outcome that depends on the records, the rules and the profile
+//! alone. Each cluster in the evidence is studied apart, and what belongs to none without objects.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use truename_analysis::analyzer::Analyzer;
+use truename_analysis::clock::{Estimator, Offset, Offsets};
+use truename_analysis::facts::Context;
+use truename_analysis::knowledge::{ClusterKnowledge, Knowledge};
+use truename_cluster::corefile::{self, Env, Plugin};
+use truename_cluster::history::{CorefileHistory, History};
+use truename_cluster::truth::Truth;
+use truename_evidence::Reader;
+use truename_model::{
+    ChangeSource, ClusterChange, Diagnostic, Event, Known, Name, Nanos, Object, Observation, Origin, Outcome,
+    Sha256, transaction::Judged,
+};
+use truename_sources::logformat::LogFormat;
+use truename_sources::recognise::Format;
+
+use crate::coverage;
+use crate::error::EngineError;
+use crate::objects::{self, Clusters, Told};
+use crate::passing::Passing;
+use crate::plan::Plan;
+use crate::pump::Tally;
+use crate::replay::{Decoding, peek, replay};
+use crate::settings::Settings;
+
+/// Observations of each item that the clock estimate and the origin are read from.
+const PEEK: usize = 100_000;
+
+/// A case about to be studied.
+pub struct Study<'a> {
+    reader: &'a Reader,
+    settings: &'a Settings,
+    plan: Plan,
+}
+
+/// Everything known before the first answer is judged.
+struct Prepared {
+    told: Vec<Told>,
+    clusters: Clusters,
+    origins: Vec<Origin>,
+    found: Vec<Offset>,
+    offsets: Offsets,
+    decoding: Decoding,
+    notes: Vec<String>,
+}
+
+impl<'a> Study<'a> {
+    /// Plans the study of everything in the log.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub fn new(reader: &'a Reader, settings: &'a Settings) -> Result<Self, EngineError> {
+        let plan = Plan::of(reader, settings)?;
+        Ok(Self { reader, settings, plan })
+    }
+
+    /// Digests of the items by item number, for citing records that pass.
+    #[must_use]
+    pub fn digests(&self) -> Vec<Sha256> {
+        self.plan.items.iter().map(|item| item.sha256).collect()
+    }
+
+    /// Walks the case and concludes. `pass` is told of everything worth a row, in order of time within a cluster.
+    ///
+    /// # Errors
+    /// Those of the log, and a profile that names what does not exist.
+    pub fn conclude(&self, pass: &mut dyn FnMut(&Passing<'_>)) -> Result<Outcome, EngineError> {
+        let prepared = self.prepare()?;
+        let mut groups: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
+        for (index, of) in prepared.clusters.of_item.iter().enumerate() {
+            groups.entry(*of).or_default().push(index);
+        }
+        let mut outcomes = Vec::new();
+        let mut tallies: BTreeMap<usize, Tally> = BTreeMap::new();
+        for (cluster, items) in &groups {
+            outcomes.push(self.study_group(&prepared, *cluster, items, &mut tallies, pass)?);
+        }
+        let mut outcome = coverage::merged(outcomes, self.settings)?;
+        let notes = &mut outcome.coverage.notes;
+        notes.extend(prepared.notes.iter().cloned().chain(prepared.clusters.notes.iter().cloned()));
+        notes.sort();
+        notes.dedup();
+        outcome.coverage.unrecognised.clone_from(&self.plan.unrecognised);
+        for (index, told) in prepared.told.iter().enumerate() {
+            if self.plan.items[index].tells_objects() {
+                tallies.insert(index, told.tally.clone());
+            }
+        }
+        outcome.coverage.sources =
+            coverage::sources(&self.plan, &tallies, &prepared.origins, &prepared.found);
+        Ok(outcome)
+    }
+
+    fn prepare(&self) -> Result<Prepared, EngineError> {
+        let told = objects::read(self.reader, &self.plan)?;
+        let clusters = Clusters::assign(&self.plan, &told);
+        let mut notes = Vec::new();
+        let decoding = Decoding {
+            log_formats: log_formats(&told, &mut notes),
+            dns_ports: self.settings.dns_ports.clone(),
+            threads: self.settings.threads,
+        };
+        let mut origins: Vec<Origin> = self.plan.items.iter().map(|item| item.origin.clone()).collect();
+        for (origin, of) in origins.iter_mut().zip(&clusters.of_item) {
+            let name = of.and_then(|at| clusters.names.get(at));
+            if let (Known::Unknown, Some(name)) = (&origin.cluster, name) {
+                origin.cluster = Known::Found(name.clone(), "UID of the namespace kube-system".to_owned());
+            }
+        }
+        let mut estimator = Estimator::new(&origins);
+        for (index, item) in self.plan.items.iter().enumerate().filter(|(_, item)| !item.tells_objects()) {
+            let origin = &mut origins[index];
+            peek(self.reader, &self.plan, &decoding, index, PEEK, &mut |observation| {
+                estimator.observe(observation);
+                learn(origin, observation, &item.format);
+            })?;
+        }
+        let found = estimator.finish();
+        let offsets = Offsets::new(&found, &origins);
+        Ok(Prepared { told, clusters, origins, found, offsets, decoding, notes })
+    }
+
+    fn study_group(
+        &self,
+        prepared: &Prepared,
+        cluster: Option<usize>,
+        items: &[usize],
+        tallies: &mut BTreeMap<usize, Tally>,
+        pass: &mut dyn FnMut(&Passing<'_>),
+    ) -> Result<Outcome, EngineError> {
+        let (history, corefiles) = fold(prepared, if cluster.is_some() { items } else { &[] }, &self.plan);
+        let domain = self.settings.profile.cluster_domain.as_deref().and_then(|text| Name::parse(text).ok());
+        let domain = domain.or_else(|| corefile_domain(&corefiles));
+        let mut truth = Truth::new(&history, &corefiles);
+        if let Some(domain) = &domain {
+            truth = truth.with_domain(domain.clone());
+        }
+        let knowledge = ClusterKnowledge::new(&history, &corefiles, &truth, domain);
+        let digests = self.digests();
+        let context = Context {
+            knowledge: &knowledge,
+            profile: &self.settings.profile,
+            origins: &prepared.origins,
+            items: &digests,
+        };
+        let mut analyzer = Analyzer::new(context, history.changes())
+            .map_err(|error| EngineError::Profile(error.to_string()))?;
+        let observed: Vec<usize> =
+            items.iter().copied().filter(|index| !self.plan.items[*index].tells_objects()).collect();
+        let mut passage = Passage::new(history.changes(), pass);
+        let replayed = replay(
+            self.reader,
+            &self.plan,
+            &observed,
+            &prepared.decoding,
+            &prepared.offsets,
+            &mut |batch| {
+                passage.seen(batch);
+                analyzer.observe(batch, &mut |judged| passage.lookup(judged));
+            },
+        )?;
+        let mut outcome = analyzer.finish(&mut |judged| passage.lookup(judged));
+        passage.rest();
+        let notes = &mut outcome.coverage.notes;
+        if knowledge.cluster_domain().is_none() && !observed.is_empty() {
+            notes.push(
+                "the cluster domain is not in the evidence; give it as clusterDomain in a --profile"
+                    .to_owned(),
+            );
+        }
+        let (late, early) = replayed.disorder;
+        if late + early > 0 {
+            notes.push(format!("{late} records came later than the order of their item allows, {early} were taken early for want of room"));
+        }
+        tallies.extend(replayed.tallies);
+        Ok(outcome)
+    }
+}
+
+/// Folds the changes of some items; a Corefile given as a file is named by its digest, never by its path.
+fn fold(prepared: &Prepared, items: &[usize], plan: &Plan) -> (History, CorefileHistory) {
+    let (mut history, mut corefiles) = (History::new(), CorefileHistory::new());
+    for &index in items {
+        let told = &prepared.told[index];
+        let source = match plan.items[index].format {
+            Format::Audit => Some(ChangeSource::Audit),
+            Format::KubeWatch => Some(ChangeSource::Watch),
+            _ => None,
+        };
+        if let (Some(source), Some(reach)) = (source, told.reach) {
+            history.note_span(index as u32, source, reach);
+        }
+        for change in &told.changes {
+            corefiles.fold(change);
+            history.fold(change.clone());
+        }
+        if let Some(text) = &told.corefile {
+            let name = plan.items[index].sha256.to_string();
+            corefiles.add_file(name.get(..16).unwrap_or_default(), Arc::clone(text));
+        }
+    }
+    history.finish();
+    corefiles.finish();
+    (history, corefiles)
+}
+
+/// The first zone of a `kubernetes` plugin that is not a reverse zone.
+fn corefile_domain(corefiles: &CorefileHistory) -> Option<Name> {
+    let reverse = Name::parse("arpa").ok()?;
+    corefiles.versions().iter().find_map(|version| {
+        let parsed = corefile::parse(&version.text, &Env::default()).ok()?;
+        parsed.servers.iter().flat_map(|server| &server.plugins).find_map(|plugin| match plugin {
+            Plugin::Kubernetes(options) => {
+                options.zones.iter().find(|zone| !zone.is_at_or_below(&reverse)).cloned()
+            }
+            _ => None,
+        })
+    })
+}
+
+/// Formats that the Corefiles of the case set for the `log` plugin.
+fn log_formats(told: &[Told], notes: &mut Vec<String>) -> Vec<LogFormat> {
+    let maps = told.iter().flat_map(|told| &told.changes).filter_map(|change| match &*change.object {
+        Object::ConfigMap(map) => map.data.get("Corefile").map(String::as_str),
+        _ => None,
+    });
+    let texts: BTreeSet<&str> = maps.chain(told.iter().filter_map(|told| told.corefile.as_deref())).collect();
+    let mut formats: BTreeSet<String> = BTreeSet::new();
+    for parsed in texts.iter().filter_map(|text| corefile::parse(text, &Env::default()).ok()) {
+        for plugin in parsed.servers.iter().flat_map(|server| &server.plugins) {
+            if let Plugin::Log(rules) = plugin {
+                formats.extend(rules.iter().filter(|rule| rule.custom).map(|rule| rule.format.clone()));
+            }
+        }
+    }
+    let mut compiled = Vec::new();
+    for format in formats {
+        match LogFormat::compile(&format) {
+            Ok(format) => compiled.push(format),
+            Err(error) => notes.push(format!("lines of the log format `{format}` stay unread: {error}")),
+        }
+    }
+    compiled
+}
+
+/// What a record tells of where it was observed.
+fn learn(origin: &mut Origin, observation: &Observation, format: &Format) {
+    match &observation.event {
+        Event::Diagnostic(Diagnostic::Version(version)) => found(&mut origin.version, version, "start line"),
+        Event::Dns(dns) => {
+            let Some(hints) = &dns.hints else { return };
+            if let Some(identity) = hints.identity.as_deref().filter(|text| !text.is_empty()) {
+                found(
+                    &mut origin.replica,
+                    identity,
+                    if *format == Format::Dnstap { "dnstap identity" } else { "line prefix" },
+                );
+            }
+            if let Some(version) = hints.version.as_deref().and_then(|text| text.strip_prefix("CoreDNS-")) {
+                found(&mut origin.version, version, "dnstap version");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn found(field: &mut Known<String>, value: &str, how: &str) {
+    if *field == Known::Unknown {
+        *field = Known::Found(value.to_owned(), how.to_owned());
+    }
+}
+
+/// Puts changes and server lines between the lookups, in order of time.
+struct Passage<'a, 'p> {
+    changes: VecDeque<&'a ClusterChange>,
+    seen: VecDeque<Observation>,
+    pass: &'p mut dyn FnMut(&Passing<'_>),
+}
+
+impl<'a, 'p> Passage<'a, 'p> {
+    fn new(changes: &'a [ClusterChange], pass: &'p mut dyn FnMut(&Passing<'_>)) -> Self {
+        let mut sorted: Vec<&ClusterChange> = changes.iter().collect();
+        sorted.sort_by_key(|change| (change_time(change), change.record));
+        Self { changes: sorted.into(), seen: VecDeque::new(), pass }
+    }
+
+    fn seen(&mut self, batch: &[Observation]) {
+        let told = |event: &Event| matches!(event, Event::Diagnostic(_) | Event::Loss(_));
+        self.seen.extend(batch.iter().filter(|observation| told(&observation.event)).cloned());
+    }
+
+    fn lookup(&mut self, judged: &Judged) {
+        if let Some(asked) = judged.transaction.asked.interval() {
+            self.until(asked.lo);
+        }
+        (self.pass)(&Passing::Lookup(judged));
+    }
+
+    fn until(&mut self, limit: Nanos) {
+        loop {
+            let change = self.changes.front().map(|change| change_time(change)).filter(|at| *at <= limit);
+            let line = self
+                .seen
+                .front()
+                .map(|seen| seen.at.interval().map_or(Nanos(i64::MIN), |at| at.lo))
+                .filter(|at| *at <= limit);
+            let change_first = match (change, line) {
+                (Some(change), Some(line)) => change <= line,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => return,
+            };
+            if change_first {
+                if let Some(change) = self.changes.pop_front() {
+                    (self.pass)(&Passing::Change(change));
+                }
+            } else if let Some(seen) = self.seen.pop_front() {
+                (self.pass)(&Passing::Seen(&seen));
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        self.until(Nanos(i64::MAX));
+    }
+}
+
+fn change_time(change: &ClusterChange) -> Nanos {
+    change.at.interval().or(change.seen_at).map_or(Nanos(i64::MIN), |at| at.hi)
+}
