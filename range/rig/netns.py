@@ -6,6 +6,7 @@ Absent on purpose: DNS, Kubernetes. All links are created directly inside the ma
 """
 import ctypes
 import os
+import signal
 import socket
 import subprocess
 from contextlib import contextmanager
@@ -76,6 +77,18 @@ def command(name, argv, binds=(), scratch=(), hostname=None):
     script = "; ".join(steps) + '; exec "$@"'
     return ["nsenter", f"--net=/run/netns/{name}", "unshare", "-m", *(["-u"] if hostname else []), "sh", "-c", script, "sh",
             *argv]
+
+
+def reap(prefix):
+    """Remove the namespaces that begin with `prefix` and end what still runs in them: of a run that was killed."""
+    names = [line.split()[0] for line in ip("netns", "list", check=False).splitlines() if line.startswith(prefix)]
+    for name in names:
+        for pid in ip("netns", "pids", name, check=False).split():
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
 class Network:

@@ -22,6 +22,7 @@ from .record import Recorder
 from .truth import PodTap, Truth
 from .upstream import ADDRESS, Upstream
 
+SCRATCH = "truename-range-"
 INTERNET = (ADDRESS, "203.0.113.66", "198.51.100.66")
 
 
@@ -32,8 +33,9 @@ class Unavailable(Exception):
 class Range:
     def __init__(self, scenario, recording, quiet=False):
         self.scenario, self.recording, self.quiet = scenario, recording, quiet
-        self.folder = Path(tempfile.mkdtemp(prefix="truename-range-"))
-        self.run_id = self.folder.name.rsplit("-", 1)[1].replace("_", "x")[:8].lower()
+        self.folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
+        (self.folder / "pid").write_text(str(os.getpid()))
+        self.run_id = run_id(self.folder)
         self.network, self.children = netns.Network(self.run_id), Children(self.folder)
         self.corefile, self.started_at = coredns.COREFILE, time.monotonic()
 
@@ -94,6 +96,19 @@ class Range:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def run_id(folder):
+    return folder.name.removeprefix(SCRATCH).replace("_", "x").lower()
+
+
+def reap_dead():
+    """What a killed run could not remove itself: its namespaces, what runs in them, its scratch folder."""
+    for folder in Path(tempfile.gettempdir()).glob(SCRATCH + "*"):
+        pid = folder / "pid"
+        if pid.exists() and not Path("/proc", pid.read_text()).exists():
+            netns.reap(f"tn-{run_id(folder)}-")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def check_parts(versions):
     why = netns.available()
     if why:
@@ -122,6 +137,7 @@ def run(path, out, versions=None, quiet=False):
     out.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ["PATH"] += ":/usr/sbin:/sbin"
+    reap_dead()
     whole = Range(scenario, out / "recording", quiet)
     try:
         return _play(whole, scenario, text, out)
