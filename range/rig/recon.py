@@ -28,10 +28,11 @@ class Asker:
     def ask(self, name, kind, **shape):
         return self.many([(name, kind)], 1, **shape)[0]
 
-    def many(self, questions, workers, **shape):
+    def many(self, questions, workers, pause=0.0, **shape):
         answers = []
         for start in range(0, len(questions), workers):
             answers += self._round(questions[start:start + workers], shape)
+            time.sleep(pause)
         return answers
 
     def _round(self, questions, shape):
@@ -76,15 +77,16 @@ def sweep(prefix, first, last):
 
 
 def coredns_enum(pod, prefix="10.96.0", size=255):
-    """auto mode: version, wildcard, API name; brute force by PTR; then ports of each service found. RD=0, no EDNS."""
+    """auto mode: version, wildcard, API name; brute force by PTR; then ports of each service found. RD=0, no EDNS.
+    Paced (the tool itself is as fast as the server), so that the recording is of a search and not also of a flood."""
     asker = Asker(pod)
     asker.ask("dns-version.cluster.local", "TXT", rd=False)
     asker.ask("any.any.svc.cluster.local", "A", rd=False)
     asker.ask("kubernetes.default.svc.cluster.local", "A", rd=False)
-    answers = asker.many(sweep(prefix, 0, size), 50, rd=False)
+    answers = asker.many(sweep(prefix, 0, size), 50, 0.5, rd=False)
     found = sorted({record.data for answer in answers if answer for record in answer.answers})
     for service in found[:3]:
-        asker.many([(f"_{word}._{proto}.{service}", "SRV") for word in PORT_WORDS for proto in ("tcp", "udp")], 50, rd=False)
+        asker.many([(f"_{word}._{proto}.{service}", "SRV") for word in PORT_WORDS for proto in ("tcp", "udp")], 20, 0.6, rd=False)
 
 
 def k8spider(pod, prefix="10.96.0", first=0, last=127):
@@ -95,6 +97,7 @@ def k8spider(pod, prefix="10.96.0", first=0, last=127):
     found = []
     for question in sweep(prefix, first, last):
         answer = asker.ask(*question, edns=1232)
+        time.sleep(0.01)
         if answer and answer.answers:
             found.append(answer.answers[0].data)
     for service in sorted(set(found)):
@@ -127,6 +130,7 @@ def names(pod, count=60):
     asker.random.shuffle(pairs)
     for service, namespace in pairs[:count]:
         asker.ask(f"{service}.{namespace}.svc.cluster.local", "A", edns=1232, ad=True)
+        time.sleep(0.05)
 
 
 def pod_sweep(pod, prefix="10.244.0", first=1, last=80):
@@ -138,6 +142,7 @@ def namespaces(pod, listed):
     asker = Asker(pod)
     for namespace in listed:
         asker.ask(f"web.{namespace}.svc.cluster.local", "A", edns=1232)
+        time.sleep(0.05)
 
 
 def flood(pod, zone, count=300, each=25, pause=0.2):
