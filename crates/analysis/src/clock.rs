@@ -326,3 +326,7 @@ impl Offsets {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "clock_tests.rs"]
+mod tests;

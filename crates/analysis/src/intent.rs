@@ -658,3 +658,7 @@ fn suffix_of(name: &Name, prefix: usize) -> Option<Name> {
 fn dots(name: &Name) -> usize {
     name.label_count().saturating_sub(1)
 }
+
+#[cfg(test)]
+#[path = "intent_tests.rs"]
+mod tests;

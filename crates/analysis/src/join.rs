@@ -750,3 +750,7 @@ fn follows_inner(before: &Transaction, outer: &Transaction) -> bool {
         && before.duration_ns <= outer.duration_ns
         && (aliased || (unseen && before.id != 0))
 }
+
+#[cfg(test)]
+#[path = "join_tests.rs"]
+mod tests;

@@ -20,3 +20,5 @@ pub mod rules;
 pub mod incidents;
 pub mod detect;
 pub mod analyzer;
+#[cfg(test)]
+mod fixture;

@@ -628,3 +628,7 @@ pub fn same_claim(a: &UpstreamExchange, b: &UpstreamExchange) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+#[path = "provenance_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! Offsets found, refused and applied.
+
+use super::*;
+use crate::fixture::*;
+use truename_model::time::MILLI;
+use truename_model::{Interval, Known};
+
+const N: &str = "www.example.com";
+
+fn shifted(mut m: Msg, ns: i64) -> Observation {
+    if let ObservedAt::Known(at, _) = &mut m.0.at {
+        *at = at.shifted(ns);
+    }
+    if let Event::Dns(dns) = &mut m.0.event
+        && let Some(time) = &mut dns.query_time
+    {
+        *time = time.plus(ns);
+    }
+    m.0
+}
+
+fn find(observations: &[Observation]) -> Vec<Offset> {
+    let mut estimator = Estimator::new(&vec![Origin::default(); 4]);
+    observations.iter().for_each(|o| estimator.observe(o));
+    estimator.finish()
+}
+
+/// Twenty lookups seen by log (item 0), tap (1) and packets (2), with an offset of each clock.
+fn lookups(log_ns: i64, tap_ns: i64, packet_ns: i64) -> Vec<Observation> {
+    let mut all = Vec::new();
+    for n in 0..20u16 {
+        let (at, client) = (f64::from(n) * 977.0, format!("10.244.1.5:{}", 40_000 + n));
+        all.push(shifted(pq(at, &client, n, N), packet_ns));
+        all.push(shifted(cq(at + 0.1, &client, n, N), tap_ns));
+        all.push(shifted(log(at + 5.0 + f64::from(n), &client, n, N, 2.0), log_ns));
+    }
+    all
+}
+
+const HOUR: i64 = 3_600 * SECOND;
+
+#[test]
+fn an_hour_between_log_and_tap_is_found_and_undone() {
+    let mut all = lookups(-HOUR, 0, 0);
+    let found = find(&all);
+    assert_eq!(found.len(), 3);
+    let (lo, hi) = found[0].1;
+    assert!(lo <= HOUR && HOUR - 30 * MILLI <= hi && hi - lo < 50 * MILLI, "{lo} {hi}");
+    assert!(found[0].2.contains("20 queries"), "{}", found[0].2);
+    let offsets = Offsets::new(&found, &vec![Origin::default(); 4]);
+    assert_eq!(offsets.of(OriginId(1)), (0, 0));
+    let before = all[2].at.interval().unwrap();
+    offsets.apply(&mut all[2]);
+    let after = all[2].at.interval().unwrap();
+    assert_eq!(after, Interval { lo: before.lo.plus(lo), hi: before.hi.plus(hi) });
+}
+
+#[test]
+fn the_majority_is_the_reference() {
+    let found = find(&lookups(0, HOUR, 0));
+    let tap = found.iter().find(|(origin, ..)| *origin == OriginId(1)).unwrap();
+    assert!((tap.1.0 + HOUR).abs() < SECOND, "{tap:?}");
+    assert!(
+        found.iter().filter(|(origin, ..)| *origin != OriginId(1)).all(|(_, (lo, hi), _)| is_noise(*lo, *hi))
+    );
+}
+
+#[test]
+fn the_lag_of_a_log_is_no_clock() {
+    let found = find(&lookups(0, 0, 0));
+    let offsets = Offsets::new(&found, &vec![Origin::default(); 4]);
+    assert_eq!((0..3).map(|n| offsets.of(OriginId(n))).collect::<Vec<_>>(), [(0, 0); 3]);
+}
+
+#[test]
+fn chance_meetings_give_no_offset() {
+    // The same ports and ids at unrelated times.
+    let mut all = Vec::new();
+    for n in 0..20u16 {
+        let client = format!("10.244.1.5:{}", 40_000 + n);
+        all.push(cq(f64::from(n) * 1_000.0, &client, n, N).0);
+        all.push(pq(f64::from(n * n) * 7_919.0, &client, n, N).0);
+    }
+    assert_eq!(find(&all), []);
+    assert_eq!(find(&lookups(0, 0, 0)[..6]), [], "two lookups are too few");
+}
+
+#[test]
+fn the_operator_wins() {
+    let mut origins = vec![Origin::default(); 4];
+    origins[0].clock_offset_ns = Known::Given((5, 7));
+    let offsets = Offsets::new(&find(&lookups(-HOUR, 0, 0)), &origins);
+    assert_eq!(offsets.of(OriginId(0)), (5, 7));
+}
+
+#[test]
+fn memory_is_bounded_and_the_sample_is_the_same_everywhere() {
+    let mut estimator = Estimator::new(&vec![Origin::default(); 4]);
+    for n in 0..200_000u32 {
+        let client = format!("10.244.{}.5:{}", n / 60_000, 1_024 + n % 60_000);
+        estimator.observe(&cq(f64::from(n), &client, 7, N).0);
+        estimator.observe(&shifted(pq(f64::from(n), &client, 7, N), HOUR));
+        assert!(estimator.sightings.len() <= KEYS_MAX);
+    }
+    let found = estimator.finish();
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().any(|(_, (lo, hi), _)| (*lo + HOUR).abs() < SECOND && (*hi + HOUR).abs() < SECOND));
+}

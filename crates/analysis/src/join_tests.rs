@@ -1,0 +1,367 @@
+//! Sequences of observations and the lookups they must become.
+
+use super::*;
+use crate::fixture::*;
+use crate::knowledge::NoKnowledge;
+use proptest::prelude::*;
+use truename_model::{Event, Origin, Rcode};
+
+/// Runs messages in order of time through a join.
+fn run(messages: &[Msg]) -> (Vec<Joined>, Vec<Closed>, JoinStats) {
+    run_with(messages, &Small)
+}
+
+fn run_with(
+    messages: &[Msg],
+    knowledge: &dyn crate::knowledge::Knowledge,
+) -> (Vec<Joined>, Vec<Closed>, JoinStats) {
+    let origins = vec![Origin::default(); 8];
+    let mut replicas = Replicas::new(knowledge, &origins);
+    let mut join = Joiner::default();
+    let mut out = Output::default();
+    let mut sorted: Vec<_> = messages.iter().map(|m| m.0.clone()).collect();
+    sorted.sort_by_key(|o| o.at.interval().map_or(i64::MAX, |at| at.lo.0));
+    for observation in &sorted {
+        let Event::Dns(dns) = &observation.event else { continue };
+        join.observe(observation, dns, &mut replicas, &mut out);
+    }
+    join.finish(&mut out);
+    (out.lookups, out.exchanges, join.stats())
+}
+
+const N: &str = "www.example.com";
+
+fn truth() -> Vec<Record> {
+    vec![a(N, "198.51.100.1", 60)]
+}
+
+use truename_model::Record;
+
+#[test]
+fn every_vantage_of_a_lookup_becomes_one_transaction() {
+    let (lookups, exchanges, _) = run(&[
+        pq(0.0, POD, 7, N),
+        cq(0.2, POD, 7, N),
+        fq(0.3, CORE, 7, N),
+        uq(0.4, CORE, 9_999, N),
+        ur(5.0, CORE, 9_999, N, &truth()),
+        fr(5.1, 0.3, CORE, 7, N, &truth()),
+        cr(5.2, POD, 7, N, &truth()).asked(0.2),
+        pr(5.4, POD, 7, N, &truth()),
+        log(6.0, POD, 7, N, 5.0),
+    ]);
+    assert_eq!(lookups.len(), 1);
+    let tx = &lookups[0].transaction;
+    assert_eq!(tx.vantages.len(), 5, "{:?}", tx.vantages);
+    assert_eq!(tx.records.len(), 5);
+    assert_eq!(tx.asked.interval(), Some(Interval::at(Nanos(T0))));
+    assert_eq!(tx.response.as_ref().map(|r| r.vantage), Some(Vantage::ClientResponse));
+    assert_eq!((tx.dissent.is_none(), tx.retransmissions), (true, 0));
+    assert_eq!(exchanges.len(), 1);
+    let exchange = &exchanges[0].exchange;
+    assert_eq!(tx.upstream, vec![Arc::clone(exchange)]);
+    assert_eq!(exchange.wire_id, Some(9_999));
+    assert_eq!(exchange.response.as_ref().map(|r| r.vantage), Some(Vantage::ForwarderResponse));
+    assert!(exchange.response.as_ref().is_some_and(|r| r.packet.is_some()));
+    assert!(exchange.second.is_none());
+}
+
+#[test]
+fn a_second_try_is_the_same_lookup_and_a_copy_of_a_packet_is_no_second_try() {
+    let (lookups, ..) = run(&[
+        pq(0.0, POD, 7, N),
+        pq(0.1, POD, 7, N).server("10.244.0.2:53").ordinal(1),
+        pq(5_000.0, POD, 7, N),
+        pq(5_000.1, POD, 7, N).server("10.244.0.2:53").ordinal(5_000_001),
+        pr(5_010.0, POD, 7, N, &truth()),
+    ]);
+    assert_eq!(lookups.len(), 1);
+    assert_eq!(lookups[0].transaction.retransmissions, 1);
+}
+
+#[test]
+fn a_log_line_after_a_slow_answer_joins_the_query_packet() {
+    let (lookups, ..) = run(&[pq(0.0, POD, 7, N), log(6_100.0, POD, 7, N, 6_000.0).rcode(Rcode::SERVFAIL)]);
+    assert_eq!(lookups.len(), 1);
+    assert_eq!(lookups[0].transaction.rcode(), Some(Rcode::SERVFAIL));
+}
+
+#[test]
+fn the_servers_own_question_for_an_alias_target_is_part_of_the_lookup() {
+    let outer = "db.shop.svc.cluster.local";
+    let answer = [alias(outer, N, 30), a(N, "198.51.100.1", 30)];
+    let (lookups, _, stats) = run(&[
+        pq(0.0, POD, 7, outer),
+        cq(0.2, POD, 7, outer),
+        cq(0.3, POD, 7, N),
+        log(4.0, POD, 7, N, 3.6),
+        cr(3.9, POD, 7, N, &truth()).asked(0.3),
+        cr(4.1, POD, 7, outer, &answer).asked(0.2),
+        log(4.2, POD, 7, outer, 3.9),
+    ]);
+    assert_eq!((lookups.len(), stats.inner), (1, 1));
+    assert_eq!(lookups[0].transaction.question.name, name(outer));
+    assert_eq!(lookups[0].transaction.records.len(), 7);
+}
+
+#[test]
+fn with_logs_alone_the_inner_line_is_known_by_its_time_inside_the_outer_one() {
+    let outer = "db.shop.svc.cluster.local";
+    let (lookups, ..) = run(&[log(4.0, POD, 7, N, 3.6), log(4.2, POD, 7, outer, 3.9)]);
+    assert_eq!(lookups.len(), 1);
+    assert_eq!(lookups[0].transaction.question.name, name(outer));
+    // One after the other is two lookups, whatever the id.
+    let (lookups, ..) = run(&[log(4.0, POD, 7, N, 3.6), log(9.0, POD, 7, outer, 3.9)]);
+    assert_eq!(lookups.len(), 2);
+}
+
+#[test]
+fn without_times_the_inner_line_stands_before_the_outer_one() {
+    let outer = "db.shop.svc.cluster.local";
+    let lines = |id: u16| [log(1.0, POD, id, N, 3.6).timeless(), log(2.0, POD, 7, outer, 3.9).timeless()];
+    let (lookups, ..) = run(&lines(7));
+    assert_eq!(lookups.len(), 1);
+    assert_eq!(lookups[0].transaction.question.name, name(outer));
+    assert_eq!(lookups[0].transaction.asked, ObservedAt::OrderOnly);
+    assert_eq!(run(&lines(8)).0.len(), 2);
+}
+
+#[test]
+fn a_name_asked_on_the_wire_is_never_an_inner_lookup() {
+    let outer = "db.shop.svc.cluster.local";
+    let answer = [alias(outer, N, 30)];
+    let (lookups, ..) = run(&[
+        pq(0.0, POD, 7, outer),
+        pq(0.1, POD, 7, N),
+        pr(3.0, POD, 7, N, &truth()),
+        pr(4.0, POD, 7, outer, &answer),
+    ]);
+    assert_eq!(lookups.len(), 2);
+}
+
+#[test]
+fn the_wire_against_the_server_is_kept_as_dissent() {
+    let forged = [a(N, "203.0.113.66", 60)];
+    let (lookups, ..) = run(&[
+        cq(0.2, POD, 7, N),
+        pq(0.0, POD, 7, N),
+        pr(1.0, POD, 7, N, &forged),
+        cr(5.2, POD, 7, N, &truth()).asked(0.2),
+        pr(5.4, POD, 7, N, &truth()),
+    ]);
+    let tx = &lookups[0].transaction;
+    assert_eq!(tx.response.as_ref().map(|r| r.body.answers.clone()), Some(truth()));
+    assert_eq!(tx.dissent.as_ref().map(|r| r.body.answers.clone()), Some(forged.to_vec()));
+}
+
+#[test]
+fn two_answers_to_two_tries_are_no_dissent() {
+    let other = [a(N, "198.51.100.2", 60)];
+    let (lookups, ..) = run(&[
+        pq(0.0, POD, 7, N),
+        pq(2_500.0, POD, 7, N),
+        pr(2_600.0, POD, 7, N, &truth()),
+        pr(2_601.0, POD, 7, N, &other),
+    ]);
+    assert_eq!(lookups[0].transaction.retransmissions, 1);
+    assert!(lookups[0].transaction.dissent.is_none());
+}
+
+#[test]
+fn a_truncated_packet_is_a_part_and_no_dissent() {
+    let whole = [a(N, "198.51.100.1", 60), a(N, "198.51.100.2", 60)];
+    let (lookups, ..) = run(&[
+        cq(0.2, POD, 7, N),
+        cr(5.2, POD, 7, N, &whole),
+        pr(5.4, POD, 7, N, &whole[..1]).dns(|dns| dns.flags = Flags(0x8600)),
+    ]);
+    assert!(lookups[0].transaction.dissent.is_none());
+}
+
+use truename_model::Flags;
+
+#[test]
+fn before_1_14_5_forwarder_taps_are_joined_by_the_client() {
+    let old = |m: Msg| m.identity("coredns-a", "CoreDNS-1.14.4");
+    let (lookups, exchanges, _) = run(&[
+        old(cq(0.2, POD, 7, N)),
+        old(fq(0.3, POD, 7, N)),
+        uq(0.4, CORE, 9_999, N),
+        ur(5.0, CORE, 9_999, N, &truth()),
+        old(fr(5.1, 0.3, POD, 7, N, &truth())),
+        old(cr(5.2, POD, 7, N, &truth())),
+        // Another client with the same id at the same time on the same replica.
+        old(cq(0.25, "10.244.1.6:40001", 7, N)),
+        old(cr(0.26, "10.244.1.6:40001", 7, N, &truth())),
+    ]);
+    assert_eq!(exchanges.len(), 1);
+    assert_eq!(exchanges[0].exchange.local, Some(end(CORE)));
+    assert_eq!(lookups.iter().map(|l| l.transaction.upstream.len()).collect::<Vec<_>>(), [1, 0]);
+}
+
+#[test]
+fn wrong_ids_are_counted_and_those_with_the_accepted_data_apart() {
+    let forged = [a(N, "203.0.113.66", 600)];
+    let mut messages = vec![uq(0.0, CORE, 500, N)];
+    for n in 0..12 {
+        messages.push(ur(1.0 + f64::from(n) / 10.0, CORE, 1_000 + n as u16, N, &forged));
+    }
+    messages.push(ur(3.0, CORE, 500, N, &forged));
+    messages.push(ur(9.0, CORE, 500, N, &truth()));
+    let (_, exchanges, _) = run(&messages);
+    let exchange = &exchanges[0].exchange;
+    assert_eq!((exchange.mismatched_count, exchange.mismatched_like_answer), (12, 12));
+    assert_eq!(exchange.second.as_ref().map(|r| r.body.answers.clone()), Some(truth()));
+    assert_eq!(exchange.response.as_ref().map(|r| r.body.answers.clone()), Some(forged.to_vec()));
+}
+
+#[test]
+fn a_late_answer_to_an_earlier_query_of_the_socket_is_no_wrong_id() {
+    let m = "other.example.com";
+    let (_, exchanges, _) = run(&[
+        uq(0.0, CORE, 500, N),
+        uq(2_000.0, CORE, 501, m),
+        ur(2_100.0, CORE, 500, N, &truth()),
+        ur(2_200.0, CORE, 501, m, &[a(m, "198.51.100.9", 60)]),
+    ]);
+    assert_eq!(exchanges.iter().map(|c| c.exchange.mismatched_count).sum::<u32>(), 0);
+    assert!(exchanges.iter().all(|c| c.exchange.response.is_some() && c.exchange.second.is_none()));
+}
+
+#[test]
+fn a_query_sent_twice_upstream_may_be_answered_twice() {
+    let other = [a(N, "198.51.100.2", 60)];
+    let (_, exchanges, _) = run(&[
+        uq(0.0, CORE, 500, N),
+        uq(1_000.0, CORE, 500, N),
+        ur(1_100.0, CORE, 500, N, &truth()),
+        ur(1_101.0, CORE, 500, N, &other),
+    ]);
+    assert_eq!(exchanges.len(), 1);
+    assert!(exchanges[0].exchange.second.is_none());
+}
+
+#[test]
+fn a_reply_to_another_question_is_marked() {
+    let (_, exchanges, _) = run(&[
+        uq(0.0, CORE, 500, N),
+        ur(1.0, CORE, 500, "evil.example.com", &[a("evil.example.com", "203.0.113.66", 60)]),
+    ]);
+    assert!(exchanges[0].exchange.wrong_question);
+}
+
+#[test]
+fn connections_reuse_an_id_for_new_lookups() {
+    let tcp = |m: Msg| m.dns(|dns| dns.transport = Transport::Tcp);
+    let mut messages = Vec::new();
+    for n in 0..3 {
+        let at = f64::from(n) * 100.0;
+        messages.push(tcp(pq(at, POD, 0, N)));
+        messages.push(tcp(pr(at + 1.0, POD, 0, N, &truth())));
+    }
+    assert_eq!(run(&messages).0.len(), 3);
+}
+
+#[test]
+fn clusters_are_never_joined() {
+    let mut origins = vec![Origin::default(); 8];
+    for (origin, cluster) in origins.iter_mut().zip(["x", "x", "y", "y"]) {
+        origin.cluster = truename_model::Known::Given(cluster.to_owned());
+    }
+    let mut replicas = Replicas::new(&NoKnowledge, &origins);
+    let mut join = Joiner::default();
+    let mut out = Output::default();
+    for m in [cq(0.0, POD, 7, N), pq(0.1, POD, 7, N)] {
+        let Event::Dns(dns) = &m.0.event else { continue };
+        join.observe(&m.0, dns, &mut replicas, &mut out);
+    }
+    join.finish(&mut out);
+    assert_eq!(out.lookups.len(), 2);
+}
+
+#[test]
+fn without_objects_the_upstream_leg_shows_itself() {
+    let (lookups, exchanges, _) = run_with(
+        &[
+            pq(0.0, POD, 7, N).server("10.244.0.2:53"),
+            pr(0.5, POD, 7, N, &truth()).server("10.244.0.2:53"),
+            pq(1.0, POD, 8, "b.example").server("10.244.0.2:53"),
+            uq(1.1, CORE, 77, "b.example"),
+            ur(2.0, CORE, 77, "b.example", &[a("b.example", "198.51.100.7", 60)]),
+        ],
+        &NoKnowledge,
+    );
+    assert_eq!((lookups.len(), exchanges.len()), (2, 1));
+}
+
+#[test]
+fn a_flood_stays_within_the_bound_and_is_counted() {
+    let origins = vec![Origin::default(); 8];
+    let mut replicas = Replicas::new(&NoKnowledge, &origins);
+    let mut join = Joiner::with_bound(1_000);
+    let mut out = Output::default();
+    let mut left = 0;
+    for n in 0..20_000u32 {
+        let m =
+            cq(f64::from(n) / 10.0, &format!("10.244.1.5:{}", 1_024 + n % 60_000), n as u16, "flood.example");
+        let Event::Dns(dns) = &m.0.event else { continue };
+        join.observe(&m.0, dns, &mut replicas, &mut out);
+        left += out.lookups.len();
+        out.lookups.clear();
+        // One bucket (67 ms) of arrivals beyond the bound at most.
+        assert!(join.open() <= 1_000 + 700, "{}", join.open());
+    }
+    join.finish(&mut out);
+    assert_eq!(left + out.lookups.len(), 20_000);
+    assert!(join.stats().evictions > 10_000);
+}
+
+/// A handful of lookups on several vantages, with many equal times.
+fn busy() -> impl Strategy<Value = Vec<Msg>> {
+    prop::collection::vec((0u8..4, 0u16..3, 0u8..40, 0u8..6), 1..40).prop_map(|parts| {
+        let mut out = Vec::new();
+        for (n, (pod, id, at, vantage)) in parts.into_iter().enumerate() {
+            let client = format!("10.244.1.{pod}:4000{id}");
+            let ms = f64::from(at) * 20.0;
+            let m = match vantage {
+                0 => cq(ms, &client, id, N),
+                1 => cr(ms, &client, id, N, &truth()),
+                2 => pq(ms, &client, id, N),
+                3 => pr(ms, &client, id, N, &truth()),
+                4 => log(ms, &client, id, N, 10.0),
+                _ => pq(ms, &client, id, "z.example"),
+            };
+            out.push(m.ordinal(n as u64));
+        }
+        out
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Which of two items with equal times is read first must not matter.
+    #[test]
+    fn equal_times_may_be_read_in_any_order(messages in busy(), seed in any::<u64>()) {
+        let (first, ..) = run(&messages);
+        let mut turned = messages.clone();
+        // Items in another order; the stable sort by time then differs in equal times of different items only.
+        turned.sort_by_key(|m| (u64::from(m.0.record.item) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let (second, ..) = run(&turned);
+        let show = |lookups: &[Joined]| -> Vec<String> {
+            lookups.iter().map(|l| format!("{:?}", l.transaction)).collect()
+        };
+        prop_assert_eq!(show(&first), show(&second));
+    }
+
+    /// Lookups leave in order of asking.
+    #[test]
+    fn lookups_leave_in_order(messages in busy()) {
+        let (lookups, ..) = run(&messages);
+        let times: Vec<_> = lookups.iter().map(|l| l.transaction.asked.interval().map(|at| at.lo)).collect();
+        prop_assert!(times.is_sorted());
+        prop_assert_eq!(
+            lookups.iter().map(|l| l.transaction.records.len()).sum::<usize>(),
+            messages.len()
+        );
+    }
+}
