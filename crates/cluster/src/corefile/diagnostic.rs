@@ -41,7 +41,12 @@ pub struct CorefileError {
 impl CorefileError {
     /// An error at a token.
     #[must_use]
-    pub fn at(token: &Token, kind: ErrorKind, message: impl Into<String>, next_step: impl Into<String>) -> Self {
+    pub fn at(
+        token: &Token,
+        kind: ErrorKind,
+        message: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> Self {
         Self {
             line: token.line,
             col: token.col,

@@ -6,7 +6,7 @@
 
 use super::lexer::{Token, same_line};
 
-/// The cursor. Before the first [`Dispenser::next`] there is no current token.
+/// The cursor. Before the first [`Dispenser::advance`] there is no current token.
 #[derive(Clone, Debug)]
 pub struct Dispenser<'a> {
     tokens: &'a [Token],
@@ -34,7 +34,7 @@ impl<'a> Dispenser<'a> {
     }
 
     /// Loads the next token.
-    pub fn next(&mut self) -> Option<&'a Token> {
+    pub fn advance(&mut self) -> Option<&'a Token> {
         if self.cursor >= self.tokens.len() {
             return None;
         }
@@ -47,7 +47,7 @@ impl<'a> Dispenser<'a> {
         let next = self.tokens.get(self.cursor)?;
         match self.current() {
             Some(current) if !same_line(current, next) => None,
-            _ => self.next(),
+            _ => self.advance(),
         }
     }
 
@@ -67,7 +67,7 @@ impl<'a> Dispenser<'a> {
     /// Loads the next token of the block that opens on the current line or is open already; false at its end.
     pub fn next_block(&mut self) -> bool {
         if self.nesting > 0 {
-            if self.next().is_none() {
+            if self.advance().is_none() {
                 return false;
             }
             if self.is("}") {
@@ -87,7 +87,7 @@ impl<'a> Dispenser<'a> {
             self.cursor -= 1;
             return false;
         }
-        if self.next().is_none() || self.is("}") {
+        if self.advance().is_none() || self.is("}") {
             return false;
         }
         self.nesting += 1;
@@ -116,7 +116,7 @@ mod tests {
         let mut d = Dispenser::new(&tokens, true);
         let mut at = |step: fn(&mut Dispenser<'_>) -> bool| (step(&mut d), d.cursor as i64 - 1, d.nesting);
         assert_eq!(at(|d| d.next_block()), (false, -1, 0));
-        assert!(at(|d| d.next().is_some()).0);
+        assert!(at(|d| d.advance().is_some()).0);
         assert_eq!(at(|d| d.next_block()), (true, 2, 1));
         assert!(at(|d| d.next_arg().is_some()).0);
         assert_eq!(at(|d| d.next_block()), (true, 4, 1));
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(at(|d| d.next_block()), (true, 10, 2));
         assert_eq!(at(|d| d.next_block()), (false, 11, 1));
         assert_eq!(at(|d| d.next_block()), (false, 12, 0));
-        assert!(at(|d| d.next().is_some()).0);
+        assert!(at(|d| d.advance().is_some()).0);
         assert_eq!(at(|d| d.next_block()), (false, 15, 0));
     }
 
@@ -135,7 +135,7 @@ mod tests {
     fn a_closing_brace_on_the_line_is_an_argument() {
         let tokens = lex("log . { class error }", None);
         let mut d = Dispenser::new(&tokens, true);
-        d.next();
+        d.advance();
         assert_eq!(d.remaining_args().len(), 1);
         assert!(d.next_block());
         let args: Vec<_> = d.remaining_args().iter().map(|t| t.text.to_string()).collect();

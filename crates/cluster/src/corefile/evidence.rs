@@ -148,7 +148,11 @@ impl DnstapTap {
             args = &args[1..];
         }
         let Some(endpoint) = args.first() else {
-            return Err(invalid(&stanza.name, "dnstap listen needs an endpoint", "add unix://, tcp:// or tls://"));
+            return Err(invalid(
+                &stanza.name,
+                "dnstap listen needs an endpoint",
+                "add unix://, tcp:// or tls://",
+            ));
         };
         let sized = version >= Version(1, 11, 4);
         for (at, most, what) in [(2usize, 1024i64, "write buffer"), (3, 4096, "queue")] {

@@ -120,7 +120,8 @@ impl Forward {
         let Some(from) = normalize_exact(&from_token.text).into_iter().next() else {
             return Err(invalid(from_token, "forward cannot use this zone", "write a zone such as ."));
         };
-        let targets = stanza.args.iter().skip(1).map(|token| target(token, version)).collect::<Result<_, _>>()?;
+        let targets =
+            stanza.args.iter().skip(1).map(|token| target(token, version)).collect::<Result<_, _>>()?;
         let forward = Self {
             line: stanza.name.line,
             from,
@@ -211,7 +212,8 @@ fn split_server_name(word: &str) -> (String, Option<String>) {
 /// # Errors
 /// The fault at which CoreDNS refuses the word.
 pub fn target(token: &Token, version: Version) -> Result<Target, CorefileError> {
-    let fault = |message: String| invalid(token, message, "write an IP address, a file, or (1.14.4 on) a host name");
+    let fault =
+        |message: String| invalid(token, message, "write an IP address, a file, or (1.14.4 on) a host name");
     let (clean, server_name) = split_server_name(&token.text);
     let (transport, rest) = Transport::split(&clean);
     if rest.is_empty() {
@@ -259,7 +261,11 @@ pub const CACHE: Schema = Schema::new(
         option("success", Lenient(1), &[ANY_INT, Kind::Int(1, i64::MAX), COUNT, Kind::Any]),
         option("denial", Lenient(1), &[ANY_INT, Kind::Int(1, i64::MAX), COUNT, Kind::Any]),
         option("prefetch", Rest(1, 3), &[COUNT, ANY_DURATION, Kind::Percent(10, 90)]),
-        option("serve_stale", Rest(0, 5), &[POSITIVE, Kind::OneOfAnyCase(&["immediate", "verify"]), Kind::Any]),
+        option(
+            "serve_stale",
+            Rest(0, 5),
+            &[POSITIVE, Kind::OneOfAnyCase(&["immediate", "verify"]), Kind::Any],
+        ),
         option_since(
             Version(1, 14, 7),
             "serve_stale_policy",

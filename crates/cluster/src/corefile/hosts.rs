@@ -11,7 +11,7 @@ use super::diagnostic::CorefileError;
 use super::kubernetes::{Fallthrough, origins};
 use super::order::Version;
 use super::schema::Take::{Lenient, Nothing, Rest};
-use super::schema::{Body, Entry, MANY, Schema, Stanza, invalid, option, option_since};
+use super::schema::{Body, MANY, Schema, Stanza, invalid, option, option_since};
 use super::value::Kind;
 use super::zone::address_of;
 
@@ -100,7 +100,10 @@ impl Hosts {
                     let message = format!("hosts has no option '{}' after fallthrough", entry.name.text);
                     return Err(invalid(&entry.name, message, "put entries before fallthrough"));
                 }
-                _ => entries.extend(host_entry(entry, &zones)),
+                word => {
+                    let names: Vec<&str> = entry.words().collect();
+                    entries.extend(host_entry(entry.name.line, word, &names, &zones));
+                }
             }
         }
         if stanza.has("fallthrough_unsupported") && !fell_through {
@@ -121,6 +124,22 @@ impl Hosts {
         })
     }
 
+    /// Adds the content of the hosts file (k3s keeps it beside the Corefile as `NodeHosts`), after which nothing is
+    /// left to guess. The file's entries come first in answers.
+    pub fn add_file(&mut self, content: &str) {
+        let mut entries = Vec::new();
+        for (at, line) in content.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or("");
+            let mut words = line.split([' ', '\t', '\u{b}', '\u{c}', '\r']).filter(|word| !word.is_empty());
+            let Some(first) = words.next() else { continue };
+            let number = u32::try_from(at + 1).unwrap_or(u32::MAX);
+            entries.extend(host_entry(number, first, &words.collect::<Vec<_>>(), &self.zones));
+        }
+        entries.append(&mut self.entries);
+        self.entries = entries;
+        self.names_file = false;
+    }
+
     /// What the inline entries answer; the named file may add to it.
     #[must_use]
     pub fn answer(&self, name: &Name, rtype: Rtype) -> HostsAnswer<'_> {
@@ -130,7 +149,9 @@ impl Hosts {
             let found: Vec<_> = self
                 .entries
                 .iter()
-                .filter(|entry| Some(entry.address) == address && entry.names.iter().any(|name| !is_wildcard(name)))
+                .filter(|entry| {
+                    Some(entry.address) == address && entry.names.iter().any(|name| !is_wildcard(name))
+                })
                 .collect();
             return if found.is_empty() { HostsAnswer::Passes } else { HostsAnswer::Names(found) };
         }
@@ -178,11 +199,10 @@ fn is_wildcard(name: &Name) -> bool {
     name.labels().next() == Some(b"*")
 }
 
-fn host_entry(entry: &Entry, zones: &[Name]) -> Option<HostEntry> {
-    let word = &*entry.name.text;
+fn host_entry(line: u32, word: &str, names: &[&str], zones: &[Name]) -> Option<HostEntry> {
     let address = word.split_once('%').map_or(word, |(address, _)| address).parse::<IpAddr>().ok()?;
-    let names = entry.words().filter_map(|word| Name::parse(word).ok());
+    let text = std::iter::once(word).chain(names.iter().copied()).collect::<Vec<_>>().join(" ");
+    let names = names.iter().filter_map(|word| Name::parse(word).ok());
     let names: Vec<Name> = names.filter(|name| zones.iter().any(|zone| name.is_at_or_below(zone))).collect();
-    let text = std::iter::once(word).chain(entry.words()).collect::<Vec<_>>().join(" ");
-    Some(HostEntry { line: entry.name.line, text, address: address.to_canonical(), names })
+    Some(HostEntry { line, text, address: address.to_canonical(), names })
 }

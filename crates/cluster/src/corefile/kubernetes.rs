@@ -305,7 +305,11 @@ fn selector(stanza: &Stanza, option: &str) -> Result<Option<LabelSelector>, Core
     let Some(entry) = stanza.last(option) else { return Ok(None) };
     let text = entry.words().collect::<Vec<_>>().join(" ");
     LabelSelector::parse(&text).map(Some).ok_or_else(|| {
-        invalid(&entry.name, format!("'{text}' is no label selector"), "write key=value, key in (a, b) or !key")
+        invalid(
+            &entry.name,
+            format!("'{text}' is no label selector"),
+            "write key=value, key in (a, b) or !key",
+        )
     })
 }
 

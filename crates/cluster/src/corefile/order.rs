@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_tags_banners_and_dnstap() {
-        for text in ["1.14.4", "v1.14.4", "CoreDNS-1.14.4", "v1.14.4-eksbuild.3", "registry/coredns:v1.14.4"] {
+        for text in ["1.14.4", "v1.14.4", "CoreDNS-1.14.4", "v1.14.4-eksbuild.3", "registry/coredns:v1.14.4"]
+        {
             assert_eq!(Version::parse(text), Some(Version(1, 14, 4)), "{text}");
         }
         assert_eq!(Version::parse("v0.0.0-20260101000000-abcdef"), None);
@@ -84,11 +85,15 @@ mod tests {
 
     #[test]
     fn acl_moved_before_the_cache_in_1_14_7() {
-        let before = |a: &str, b: &str, version| position(a, version).unwrap() < position(b, version).unwrap();
+        let before =
+            |a: &str, b: &str, version| position(a, version).unwrap() < position(b, version).unwrap();
         assert!(before("acl", "rewrite", Version(1, 14, 1)));
         assert!(before("cache", "acl", Version(1, 14, 4)));
         assert!(before("acl", "cache", Version(1, 14, 7)) && before("rewrite", "acl", Version(1, 14, 7)));
-        assert!(position("dynupdate", Version(1, 14, 7)).is_none() && position("dynupdate", Version(1, 15, 3)).is_some());
+        assert!(
+            position("dynupdate", Version(1, 14, 7)).is_none()
+                && position("dynupdate", Version(1, 15, 3)).is_some()
+        );
         assert_eq!(plugin_order(Version(1, 2, 0)), plugin_order(Version::OLDEST));
         assert_eq!(plugin_order(Version(1, 15, 0)).len(), 62);
     }

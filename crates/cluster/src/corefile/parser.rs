@@ -151,7 +151,12 @@ impl Parser<'_, '_> {
         same && self.advance()
     }
 
-    fn fail(&self, kind: ErrorKind, message: impl Into<String>, next_step: impl Into<String>) -> CorefileError {
+    fn fail(
+        &self,
+        kind: ErrorKind,
+        message: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> CorefileError {
         match self.current().or(self.read.last()) {
             Some(token) => CorefileError::at(token, kind, message, next_step),
             None => CorefileError::nowhere(kind, message, next_step),
@@ -343,9 +348,8 @@ impl Parser<'_, '_> {
 
     fn refuse_self_import(&mut self, name: &str, tokens: &[Token]) -> Outcome {
         for (at, pair) in tokens.windows(2).enumerate() {
-            let starts = at == 0
-                || tokens[at - 1].file != tokens[at].file
-                || tokens[at - 1].line != tokens[at].line;
+            let starts =
+                at == 0 || tokens[at - 1].file != tokens[at].file || tokens[at - 1].line != tokens[at].line;
             if &*pair[0].text == "import" && starts && self.expand(&pair[1].text) == name {
                 let message = format!("the snippet ({name}) imports itself");
                 return Err(CorefileError::at(&pair[0], ErrorKind::Import, message, "remove that import"));
@@ -410,7 +414,12 @@ impl Parser<'_, '_> {
         let found = files(pattern, argument.file.as_deref());
         if found.is_empty() && !pattern.contains(['*', '?', '[', ']']) {
             let message = format!("no snippet and no file is called {pattern}");
-            return Err(CorefileError::at(argument, ErrorKind::Import, message, "define it or give the file"));
+            return Err(CorefileError::at(
+                argument,
+                ErrorKind::Import,
+                message,
+                "define it or give the file",
+            ));
         }
         self.lex_files(&found, argument)
     }
@@ -434,7 +443,11 @@ fn snippet_name(key: &str) -> Option<&str> {
 }
 
 /// Expands `{%VAR%}` and then `{$VAR}`, as the original does; absent variables become nothing and are noted.
-fn expand_variables(text: &str, variables: &BTreeMap<String, String>, unknown: &mut BTreeSet<String>) -> String {
+fn expand_variables(
+    text: &str,
+    variables: &BTreeMap<String, String>,
+    unknown: &mut BTreeSet<String>,
+) -> String {
     let windows = expand_form(text, "{%", "%}", variables, unknown);
     expand_form(&windows, "{$", "}", variables, unknown)
 }

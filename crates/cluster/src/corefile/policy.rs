@@ -9,10 +9,10 @@ use truename_model::{Name, Rtype};
 
 use super::diagnostic::CorefileError;
 use super::kubernetes::{longest_zone, origins};
+use super::order::Version;
 use super::schema::Take::{Lenient, Next, Nothing, Rest};
 use super::schema::{Body, Entry, MANY, Schema, Stanza, invalid, option, option_since};
 use super::value::{Kind, ip, rtype};
-use super::order::Version;
 use super::zone::parse_cidr;
 
 /// How `acl` is written.
@@ -80,7 +80,12 @@ impl Acl {
     ///
     /// # Errors
     /// The policy that may decide.
-    pub fn decide(&self, name: &Name, kind: Rtype, client: Option<IpAddr>) -> Result<Option<&AclPolicy>, &AclPolicy> {
+    pub fn decide(
+        &self,
+        name: &Name,
+        kind: Rtype,
+        client: Option<IpAddr>,
+    ) -> Result<Option<&AclPolicy>, &AclPolicy> {
         if longest_zone(&self.zones, name).is_none() {
             return Ok(None);
         }
@@ -129,7 +134,11 @@ fn acl_policy(entry: &Entry) -> Result<AclPolicy, CorefileError> {
     let mut rest = entry.args.as_slice();
     while let [head, tail @ ..] = rest {
         let Some(kind) = section(&head.text) else {
-            return Err(invalid(head, format!("'{}' stands where type or net is expected", head.text), "write type or net"));
+            return Err(invalid(
+                head,
+                format!("'{}' stands where type or net is expected", head.text),
+                "write type or net",
+            ));
         };
         let end = tail.iter().position(|token| section(&token.text).is_some()).unwrap_or(tail.len());
         let (words, next) = tail.split_at(end);
@@ -139,16 +148,23 @@ fn acl_policy(entry: &Entry) -> Result<AclPolicy, CorefileError> {
         for token in words {
             // A star stands for everything and hides the words after it.
             if &*token.text == "*" {
-                if kind == "type" { policy.types.clear() } else { policy.networks.clear() }
+                if kind == "type" {
+                    policy.types.clear()
+                } else {
+                    policy.networks.clear()
+                }
                 break;
             }
             if kind == "type" {
-                let known = rtype(&token.text)
-                    .ok_or_else(|| invalid(token, format!("'{}' is no record type", token.text), "write A, AAAA …"))?;
+                let known = rtype(&token.text).ok_or_else(|| {
+                    invalid(token, format!("'{}' is no record type", token.text), "write A, AAAA …")
+                })?;
                 policy.types.push(known);
             } else {
                 let network = match ip(&token.text) {
-                    Some(address) if !token.text.contains('/') => Some((address, if address.is_ipv4() { 32 } else { 128 })),
+                    Some(address) if !token.text.contains('/') => {
+                        Some((address, if address.is_ipv4() { 32 } else { 128 }))
+                    }
                     _ => parse_cidr(&token.text),
                 };
                 let bad = || invalid(token, format!("'{}' is no network", token.text), "write 10.0.0.0/8");
@@ -179,7 +195,8 @@ impl View {
     /// Reads a stanza.
     #[must_use]
     pub fn read(stanza: &Stanza) -> Self {
-        let expressions = stanza.all("expr").map(|entry| entry.words().collect::<Vec<_>>().join(" ")).collect();
+        let expressions =
+            stanza.all("expr").map(|entry| entry.words().collect::<Vec<_>>().join(" ")).collect();
         Self { line: stanza.name.line, name: stanza.word(0).to_owned(), expressions }
     }
 }
@@ -401,7 +418,9 @@ impl Transfer {
         let mut to = Vec::new();
         for token in stanza.all("to").flat_map(|entry| entry.args.iter()) {
             if &*token.text != "*" {
-                Kind::Target.check(&token.text).map_err(|message| invalid(token, message, "write an IP address or *"))?;
+                Kind::Target
+                    .check(&token.text)
+                    .map_err(|message| invalid(token, message, "write an IP address or *"))?;
             }
             to.push(token.text.to_string());
         }

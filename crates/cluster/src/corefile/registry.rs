@@ -12,8 +12,8 @@ use super::kubernetes::{K8S_EXTERNAL, K8sExternal, KUBERNETES, KubernetesOptions
 use super::order::{self, Version};
 use super::parser::Block;
 use super::policy::{
-    ACL, AUTOPATH, Acl, Autopath, CHAOS, DNS64, DNSSEC, Dns64, HEADER, Header, LOADBALANCE, LoadBalance, TRANSFER,
-    Transfer, VIEW, View,
+    ACL, AUTOPATH, Acl, Autopath, CHAOS, DNS64, DNSSEC, Dns64, HEADER, Header, LOADBALANCE, LoadBalance,
+    TRANSFER, Transfer, VIEW, View,
 };
 use super::rewrite::{self, RewriteRule};
 use super::schema::Take::{Lenient, Next, Nothing, Rest};
@@ -123,12 +123,7 @@ const PLAIN: &[Schema] = &[
     Schema::new("cancel", (0, 1), &[Kind::Duration(1, i64::MAX)], Body::None),
     Schema::new("multisocket", (0, 1), &[Kind::Int(1, 1024)], Body::None).once(),
     Schema::new("metadata", (0, MANY), &[], Body::None).once(),
-    Schema::new(
-        "reload",
-        (0, 2),
-        &[Kind::Duration(2_000_000_000, i64::MAX), ANY_DURATION],
-        Body::Ignored,
-    ),
+    Schema::new("reload", (0, 2), &[Kind::Duration(2_000_000_000, i64::MAX), ANY_DURATION], Body::Ignored),
     Schema::new(
         "ready",
         (0, 1),
@@ -269,7 +264,9 @@ const PLAIN: &[Schema] = &[
             option(
                 "client_server",
                 Rest(0, 1),
-                &[Kind::OneOf(&["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"])],
+                &[Kind::OneOf(&[
+                    "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False",
+                ])],
             ),
             option("datadog_analytics_rate", Rest(0, 1), &[Kind::Float(0.0)]),
             option("zipkin_max_backlog_size", Rest(1, 1), &[Kind::Int(i64::MIN, i64::MAX)]),
@@ -292,8 +289,24 @@ const PLAIN: &[Schema] = &[
 ];
 
 const TYPED: &[&Schema] = &[
-    &ACL, &AUTOPATH, &CACHE, &CHAOS, &DNS64, &DNSSEC, &DNSTAP, &ERRORS, &FORWARD, &HEADER, &HOSTS, &K8S_EXTERNAL,
-    &KUBERNETES, &LOADBALANCE, &LOG, &TEMPLATE, &TRANSFER, &VIEW,
+    &ACL,
+    &AUTOPATH,
+    &CACHE,
+    &CHAOS,
+    &DNS64,
+    &DNSSEC,
+    &DNSTAP,
+    &ERRORS,
+    &FORWARD,
+    &HEADER,
+    &HOSTS,
+    &K8S_EXTERNAL,
+    &KUBERNETES,
+    &LOADBALANCE,
+    &LOG,
+    &TEMPLATE,
+    &TRANSFER,
+    &VIEW,
 ];
 
 /// The schema of a directive; `None` for `rewrite`, which has a reader of its own, and for unknown directives.
@@ -377,7 +390,11 @@ fn check_plain(name: &str, stanza: &Stanza) -> Result<(), CorefileError> {
     match name {
         "reload" => {
             let jitter = stanza.args.get(1).and_then(|token| duration(&token.text)).unwrap_or(0);
-            if jitter != 0 && jitter < 1_000_000_000 { fault("the jitter is 0 or at least 1s") } else { Ok(()) }
+            if jitter != 0 && jitter < 1_000_000_000 {
+                fault("the jitter is 0 or at least 1s")
+            } else {
+                Ok(())
+            }
         }
         "timeouts" => timeouts(stanza),
         "dnssec" | "sign" => {
@@ -412,7 +429,11 @@ fn timeouts(stanza: &Stanza) -> Result<(), CorefileError> {
             !(1_000_000_000..=86_400_000_000_000).contains(&ns)
         };
         if bad {
-            return Err(invalid(&entry.name, "the value is out of range", "write 1s to 24h, or -1 or more queries"));
+            return Err(invalid(
+                &entry.name,
+                "the value is out of range",
+                "write 1s to 24h, or -1 or more queries",
+            ));
         }
     }
     Ok(())
@@ -450,7 +471,9 @@ fn tls(stanza: &Stanza) -> Result<(), CorefileError> {
             return fault("an option is given twice");
         }
     }
-    let Some(domains) = stanza.last("acme") else { return fault("tls needs certificate files or acme DOMAIN") };
+    let Some(domains) = stanza.last("acme") else {
+        return fault("tls needs certificate files or acme DOMAIN");
+    };
     for domain in domains.words() {
         let host = domain.strip_prefix("*.").unwrap_or(domain);
         if !is_name(host) || host.contains('*') || host.parse::<std::net::IpAddr>().is_ok() {
@@ -459,7 +482,9 @@ fn tls(stanza: &Stanza) -> Result<(), CorefileError> {
     }
     let resolver = stanza.last("resolver").and_then(|entry| split_port(entry.word(0)));
     match resolver {
-        Some((host, port)) if host.is_empty() || port.parse::<u16>().ok().filter(|&port| port > 0).is_none() => {
+        Some((host, port))
+            if host.is_empty() || port.parse::<u16>().ok().filter(|&port| port > 0).is_none() =>
+        {
             fault("resolver is host:port")
         }
         _ => Ok(()),
@@ -474,7 +499,9 @@ fn tsig(stanza: &Stanza) -> Result<(), CorefileError> {
             "secret" => !keys.insert(entry.word(0).trim_end_matches('.').to_ascii_lowercase()),
             "require" if matches!(entry.word(0), "all" | "none") => false,
             "require" => entry.words().any(|word| rtype(word).is_none()),
-            "require_opcode" => !matches!(entry.word(0), "all" | "none") && entry.words().any(|word| !OPCODES.contains(&word)),
+            "require_opcode" => {
+                !matches!(entry.word(0), "all" | "none") && entry.words().any(|word| !OPCODES.contains(&word))
+            }
             _ => false,
         };
         if bad {
@@ -489,10 +516,13 @@ fn siit(stanza: &Stanza) -> Result<(), CorefileError> {
     for entry in &stanza.entries {
         let ok = if &*entry.name.text == "eam" {
             let (v4, v6) = (super::value::ip(entry.word(0)), super::value::ip(entry.word(1)));
-            v4.is_some_and(|ip| ip.to_canonical().is_ipv4()) && v6.is_some_and(|ip| ip.to_canonical().is_ipv6())
+            v4.is_some_and(|ip| ip.to_canonical().is_ipv4())
+                && v6.is_some_and(|ip| ip.to_canonical().is_ipv6())
         } else {
             super::zone::parse_cidr(entry.word(0)).is_some_and(|(address, bits)| match address {
-                std::net::IpAddr::V6(ip) => matches!(bits, 32 | 40 | 48 | 56 | 64 | 96) && ip.octets()[8] == 0,
+                std::net::IpAddr::V6(ip) => {
+                    matches!(bits, 32 | 40 | 48 | 56 | 64 | 96) && ip.octets()[8] == 0
+                }
                 std::net::IpAddr::V4(_) => false,
             })
         };

@@ -214,7 +214,7 @@ fn normal(text: &str) -> String {
 pub fn stanzas(tokens: &[Token], nested_blocks: bool) -> Vec<Stanza> {
     let mut dispenser = Dispenser::new(tokens, nested_blocks);
     let mut out = Vec::new();
-    while let Some(name) = dispenser.next() {
+    while let Some(name) = dispenser.advance() {
         let mut args: Vec<Token> = dispenser.remaining_args().into_iter().cloned().collect();
         if args.len() < 2 {
             while dispenser.next_block() {
@@ -234,7 +234,11 @@ impl RewriteRule {
     pub fn read(stanza: &Stanza, version: Version) -> Result<Self, CorefileError> {
         let words: Vec<&str> = stanza.words().collect();
         let fault = |message: String| {
-            invalid(&stanza.name, message, "write: rewrite [continue|stop] FIELD [TYPE] FROM TO, see the plugin's page")
+            invalid(
+                &stanza.name,
+                message,
+                "write: rewrite [continue|stop] FIELD [TYPE] FROM TO, see the plugin's page",
+            )
         };
         let (mode, words) = match words.as_slice() {
             [first, rest @ ..] if first.eq_ignore_ascii_case("continue") => (Mode::Continue, rest),
@@ -272,8 +276,9 @@ fn action(field: &str, args: &[&str], version: Version) -> Result<Action, String
         },
         "class" => match args {
             [from, to] => {
-                let read =
-                    |word: &str| class(&word.to_ascii_uppercase()).ok_or_else(|| format!("'{word}' is no class"));
+                let read = |word: &str| {
+                    class(&word.to_ascii_uppercase()).ok_or_else(|| format!("'{word}' is no class"))
+                };
                 Ok(Action::Class(read(from)?, read(to)?))
             }
             _ => Err("a class rule has two words".to_owned()),
@@ -488,7 +493,8 @@ fn check_local(code: &str, data: &str) -> Result<(), String> {
         return if ok { Ok(()) } else { Err(format!("'{data}' is no hexadecimal text")) };
     }
     if let Some(variable) = data.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-        const KNOWN: [&str; 7] = ["qname", "qtype", "client_ip", "client_port", "protocol", "server_ip", "server_port"];
+        const KNOWN: [&str; 7] =
+            ["qname", "qtype", "client_ip", "client_port", "protocol", "server_ip", "server_port"];
         let label = variable.find('/').is_some_and(|at| at > 0 && at + 1 < variable.len());
         if !label && !KNOWN.contains(&variable) {
             return Err(format!("'{data}' is no variable"));
@@ -506,5 +512,8 @@ fn go_number(word: &str) -> Option<u16> {
         [b'0', _, ..] => (&word[1..], 8),
         _ => (word, 10),
     };
-    digits.bytes().all(|byte| byte.is_ascii_alphanumeric()).then(|| u16::from_str_radix(digits, radix).ok())?
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric())
+        .then(|| u16::from_str_radix(digits, radix).ok())?
 }

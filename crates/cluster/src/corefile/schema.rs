@@ -193,9 +193,10 @@ pub fn invalid(token: &Token, message: impl Into<String>, next_step: impl Into<S
 pub fn read(schema: &Schema, tokens: &[Token], version: Version) -> (Vec<Stanza>, Option<CorefileError>) {
     let mut dispenser = Dispenser::new(tokens, version >= Version::NESTED_BLOCKS);
     let mut stanzas = Vec::new();
-    while let Some(name) = dispenser.next() {
+    while let Some(name) = dispenser.advance() {
         if schema.once && !stanzas.is_empty() {
-            let error = invalid(name, format!("{} may stand once in a server block", schema.name), "remove one");
+            let error =
+                invalid(name, format!("{} may stand once in a server block", schema.name), "remove one");
             return (stanzas, Some(error));
         }
         match stanza(schema, name, &mut dispenser, version) {
@@ -247,7 +248,11 @@ fn entry(
     version: Version,
 ) -> Result<Entry, CorefileError> {
     let same = |setting: &&Setting| {
-        if schema.any_case { setting.name.eq_ignore_ascii_case(&word.text) } else { setting.name == &*word.text }
+        if schema.any_case {
+            setting.name.eq_ignore_ascii_case(&word.text)
+        } else {
+            setting.name == &*word.text
+        }
     };
     let Some(setting) = settings.iter().find(same) else {
         if open {

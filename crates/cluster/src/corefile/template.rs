@@ -105,11 +105,17 @@ impl Template {
         if patterns.is_empty() {
             patterns.extend(Pattern::compile(".*").ok());
         }
+        check_variables(stanza)?;
         let mut code = Rcode::NOERROR;
         if let Some(token) = stanza.last("rcode").and_then(|entry| entry.args.first()) {
-            let known = rcode(&token.text).filter(|_| !token.text.bytes().any(|byte| byte.is_ascii_lowercase()));
+            let known =
+                rcode(&token.text).filter(|_| !token.text.bytes().any(|byte| byte.is_ascii_lowercase()));
             code = known.ok_or_else(|| {
-                invalid(token, format!("'{}' is no response code", token.text), "write NXDOMAIN or another code")
+                invalid(
+                    token,
+                    format!("'{}' is no response code", token.text),
+                    "write NXDOMAIN or another code",
+                )
             })?;
         }
         Ok(Self {
@@ -132,8 +138,10 @@ impl Template {
     #[must_use]
     pub fn answer(&self, question: &Question) -> TemplateAnswer {
         let Some(zone) = longest_zone(&self.zones, &question.name) else { return TemplateAnswer::Passes };
-        let class_fits = self.class == Class::ANY || question.class == Class::ANY || question.class == self.class;
-        let type_fits = self.rtype == Rtype::ANY || question.rtype == Rtype::ANY || question.rtype == self.rtype;
+        let class_fits =
+            self.class == Class::ANY || question.class == Class::ANY || question.class == self.class;
+        let type_fits =
+            self.rtype == Rtype::ANY || question.rtype == Rtype::ANY || question.rtype == self.rtype;
         if !class_fits || !type_fits {
             return TemplateAnswer::Passes;
         }
@@ -149,7 +157,11 @@ impl Template {
                 }
             }
         }
-        if self.fallthrough.passes(&question.name) { TemplateAnswer::Passes } else { TemplateAnswer::ServFail }
+        if self.fallthrough.passes(&question.name) {
+            TemplateAnswer::Passes
+        } else {
+            TemplateAnswer::ServFail
+        }
     }
 
     fn records(
@@ -167,9 +179,10 @@ impl Template {
             ".Class" => Some(class.to_string()),
             ".Type" => Some(rtype.to_string()),
             _ => {
-                let group = path.strip_prefix(".Group.").or_else(|| path.strip_prefix("index .Match ")).or_else(
-                    || path.strip_prefix("index .Group ").map(|word| word.trim_matches('"')),
-                )?;
+                let group = path
+                    .strip_prefix(".Group.")
+                    .or_else(|| path.strip_prefix("index .Match "))
+                    .or_else(|| path.strip_prefix("index .Group ").map(|word| word.trim_matches('"')))?;
                 groups.iter().find(|(key, _)| key == group.trim()).map(|(_, value)| value.clone())
             }
         };
@@ -177,6 +190,54 @@ impl Template {
         TemplateAnswer::Answers(self.rcode, records.collect())
     }
 }
+
+/// Refuses names that expressions cannot use; the expressions themselves are not read.
+fn check_variables(stanza: &Stanza) -> Result<(), CorefileError> {
+    const RESERVED: [&str; 25] = [
+        "and",
+        "bufsize",
+        "class",
+        "client_ip",
+        "do",
+        "else",
+        "false",
+        "group",
+        "id",
+        "if",
+        "in",
+        "incidr",
+        "let",
+        "metadata",
+        "name",
+        "nil",
+        "not",
+        "opcode",
+        "or",
+        "port",
+        "proto",
+        "server_ip",
+        "server_port",
+        "size",
+        "true",
+    ];
+    let mut seen = std::collections::BTreeSet::new();
+    for token in stanza.all("var").filter_map(|entry| entry.args.first()) {
+        let word = &*token.text;
+        let form = word.starts_with(|ch: char| ch.is_ascii_alphabetic() || ch == '_')
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !form || word == "type" || RESERVED.contains(&word) || !seen.insert(word) {
+            return Err(invalid(token, format!("'{word}' cannot name a variable"), "choose another name"));
+        }
+    }
+    Ok(())
+}
+
+/// Functions and keywords of text/template, and CoreDNS's own.
+const FUNCTIONS: [&str; 33] = [
+    "and", "block", "break", "call", "continue", "define", "else", "end", "eq", "false", "ge", "gt", "html",
+    "if", "index", "js", "le", "len", "lt", "ne", "nil", "not", "or", "parseInt", "print", "printf",
+    "println", "range", "slice", "template", "true", "urlquery", "with",
+];
 
 /// The actions `{{ … }}` of a Go template, trimmed.
 fn actions(text: &str) -> Result<Vec<&str>, String> {
@@ -189,6 +250,10 @@ fn actions(text: &str) -> Result<Vec<&str>, String> {
         let action = action.trim_start_matches("- ").trim_end_matches(" -").trim();
         if action.is_empty() {
             return Err(format!("'{text}' holds an empty action"));
+        }
+        let function = action.split(|ch: char| !ch.is_ascii_alphanumeric() && ch != '_').next().unwrap_or("");
+        if function.starts_with(|ch: char| ch.is_ascii_alphabetic()) && !FUNCTIONS.contains(&function) {
+            return Err(format!("a template has no function '{function}'"));
         }
         out.push(action);
         rest = after;

@@ -121,7 +121,8 @@ pub fn normalize_exact(word: &str) -> Vec<Name> {
 #[must_use]
 pub fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = text.split_once('/')?;
-    let bits: u8 = (!bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit())).then(|| bits.parse().ok())??;
+    let bits: u8 =
+        (!bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit())).then(|| bits.parse().ok())??;
     match address.parse::<IpAddr>().ok()? {
         IpAddr::V4(ip) if bits <= 32 => Some((masked_v4(ip, bits).into(), bits)),
         IpAddr::V6(ip) if bits <= 128 => Some((masked_v6(ip, bits).into(), bits)),
@@ -179,7 +180,8 @@ pub fn reverse_name(ip: IpAddr) -> Name {
 /// The address that a reverse name stands for (`dnsutil.ExtractAddressFromReverse`); `None` if it is none.
 #[must_use]
 pub fn address_of(name: &Name) -> Option<IpAddr> {
-    let labels: Vec<&str> = name.labels().map(|label| std::str::from_utf8(label).ok()).collect::<Option<_>>()?;
+    let labels: Vec<&str> =
+        name.labels().map(|label| std::str::from_utf8(label).ok()).collect::<Option<_>>()?;
     match labels.as_slice() {
         [rest @ .., "in-addr", "arpa"] if rest.len() == 4 => {
             let text: Vec<&str> = rest.iter().rev().copied().collect();
@@ -209,7 +211,9 @@ mod tests {
     use super::*;
 
     fn zones(word: &str) -> Vec<String> {
-        split_host_port(word).map(|(zones, _)| zones.iter().map(Name::to_string).collect()).unwrap_or_default()
+        split_host_port(word)
+            .map(|(zones, _)| zones.iter().map(Name::to_string).collect())
+            .unwrap_or_default()
     }
 
     #[test]
@@ -221,11 +225,10 @@ mod tests {
         assert_eq!(zones("10.129.60.0/22").len(), 4);
         assert_eq!(zones("2001:db8::/31"), ["8.b.d.0.1.0.0.2.ip6.arpa.", "9.b.d.0.1.0.0.2.ip6.arpa."]);
         let service = zones("10.96.0.0/12");
-        assert_eq!((service.len(), service[0].as_str(), service[15].as_str()), (
-            16,
-            "96.10.in-addr.arpa.",
-            "111.10.in-addr.arpa."
-        ));
+        assert_eq!(
+            (service.len(), service[0].as_str(), service[15].as_str()),
+            (16, "96.10.in-addr.arpa.", "111.10.in-addr.arpa.")
+        );
         assert_eq!(zones("0.0.0.0/0"), ["in-addr.arpa."]);
         assert_eq!(zones("10.1.2.3/32"), ["3.2.1.10.in-addr.arpa."]);
     }
@@ -234,7 +237,9 @@ mod tests {
     fn keys_have_zone_port_and_transport() {
         let key = |text: &str| {
             let token = Token { file: None, line: 1, col: 1, text: text.into() };
-            Key::read(&token).map(|key| (key.zones.iter().map(Name::to_string).collect::<Vec<_>>(), key.port, key.transport))
+            Key::read(&token).map(|key| {
+                (key.zones.iter().map(Name::to_string).collect::<Vec<_>>(), key.port, key.transport)
+            })
         };
         assert_eq!(key(".:1053").unwrap(), (vec![".".to_owned()], 1053, Transport::Dns));
         assert_eq!(key("tls://Example.ORG").unwrap(), (vec!["example.org.".to_owned()], 853, Transport::Tls));

@@ -192,7 +192,8 @@ impl ZoneData {
             "file" => (origins(stanza.words().skip(1), server), Some(stanza.word(0).to_owned())),
             "auto" => (origins(stanza.words(), server), first("directory")),
             "secondary" => {
-                let from = stanza.last("transfer").map(|entry| entry.words().skip(1).collect::<Vec<_>>().join(" "));
+                let from =
+                    stanza.last("transfer").map(|entry| entry.words().skip(1).collect::<Vec<_>>().join(" "));
                 (origins(stanza.words(), server), from)
             }
             "etcd" => (origins(stanza.words(), server), first("endpoint")),
@@ -204,7 +205,10 @@ impl ZoneData {
             // `zone:hosted-zone-id`, `resource-group:zone`, `zone:project:hosted-zone`.
             "route53" | "clouddns" => (parts(stanza, 0), None),
             "azure" => (parts(stanza, 1), None),
-            "grpc" => (normalize_exact(stanza.word(0)).into_iter().take(1).collect(), Some(stanza.word(1).to_owned())),
+            "grpc" => (
+                normalize_exact(stanza.word(0)).into_iter().take(1).collect(),
+                Some(stanza.word(1).to_owned()),
+            ),
             _ => (vec![Name::root()], None),
         };
         Ok(Self {
@@ -277,7 +281,11 @@ fn colons(stanza: &Stanza, wanted: usize) -> Result<(), CorefileError> {
     for (at, token) in stanza.args.iter().enumerate() {
         let parts: Vec<&str> = token.text.splitn(wanted, ':').collect();
         if parts.len() != wanted || parts.iter().any(|part| part.is_empty()) {
-            return Err(invalid(token, format!("'{}' is no zone for {}", token.text, stanza.name.text), "add the parts"));
+            return Err(invalid(
+                token,
+                format!("'{}' is no zone for {}", token.text, stanza.name.text),
+                "add the parts",
+            ));
         }
         if stanza.args[..at].iter().any(|other| other.text == token.text) {
             return Err(invalid(token, format!("'{}' stands twice", token.text), "remove one"));
@@ -293,7 +301,11 @@ fn grpc(stanza: &Stanza) -> Result<(), CorefileError> {
     }
     for token in stanza.args.iter().skip(1) {
         if Kind::Target.check(&token.text).is_err() && !token.text.contains('/') {
-            return Err(invalid(token, format!("'{}' is no address and no file", token.text), "write an IP address"));
+            return Err(invalid(
+                token,
+                format!("'{}' is no address and no file", token.text),
+                "write an IP address",
+            ));
         }
     }
     if stanza.args.len() > 16 {
@@ -332,7 +344,8 @@ fn dynupdate(stanza: &Stanza, server: &[Name]) -> Result<(), CorefileError> {
         let star = entry.words().skip(2).any(|word| word == "*");
         let types = entry.words().skip(2).all(|word| {
             let upper = word.to_ascii_uppercase();
-            let number = upper.strip_prefix("TYPE").is_some_and(|digits| digits.parse::<u16>().is_ok_and(|n| n > 0));
+            let number =
+                upper.strip_prefix("TYPE").is_some_and(|digits| digits.parse::<u16>().is_ok_and(|n| n > 0));
             word == "*" || number || rtype(&upper).is_some()
         });
         if !types || (star && entry.args.len() != 3) {
