@@ -179,7 +179,7 @@ impl Case {
         let mut case = Self {
             dir: dir.to_path_buf(),
             next_segment: work.segments.len() as u64 + u64::from(filling.is_some()),
-            next_leaf: last.map_or(0, |m| m.first_leaf + m.leaves),
+            next_leaf: last.map_or(0, |m| m.first_leaf.saturating_add(m.leaves)),
             last_root: last.map_or([0; 32], |m| m.root.0),
             pipeline: Pipeline::start(Arc::clone(&folder), open_file)?,
             folder,

@@ -9,7 +9,7 @@ use chacha20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _}
 use sha2::{Digest, Sha256};
 
 use crate::codec::{Bytes, put_varint};
-use crate::merkle::Hash;
+use crate::merkle::{Hash, digest_in_place};
 
 /// Largest piece, bytes.
 pub const MAX_PIECE: usize = 1 << 20;
@@ -229,7 +229,7 @@ pub(crate) fn leaf(scratch: &mut Vec<u8>, salt: &[u8; SALT], frame: &Frame<'_>) 
     scratch.extend_from_slice(salt);
     scratch.extend_from_slice(&payload_head(frame));
     scratch.extend_from_slice(frame.bytes);
-    Sha256::digest(&scratch[..]).into()
+    digest_in_place(scratch)
 }
 
 /// Leaf hash from a salt and a payload, for a check without this crate's writer.

@@ -24,6 +24,7 @@ mod recover;
 mod receipt;
 mod case;
 mod verify;
+pub mod fuzzing;
 #[cfg(test)]
 mod faults;
 

@@ -18,7 +18,7 @@ use crate::tiles::{self, MAX_ENTRIES, Tile, WIDTH};
 /// Name of the checkpoint file inside `evidence/`.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Largest entry bundle: 256 entries of 65,535 bytes with their lengths.
-const MAX_BUNDLE: u64 = WIDTH * (65_535 + 2);
+pub(crate) const MAX_BUNDLE: u64 = WIDTH * (65_535 + 2);
 
 /// A log as read from disk: everything that its checkpoint covers.
 #[derive(Debug)]

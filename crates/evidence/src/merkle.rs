@@ -23,14 +23,42 @@ pub fn leaf_hash(data: &[u8]) -> Hash {
     hasher.finalize().into()
 }
 
+/// Initial state of SHA-256 (FIPS 180-4 §5.3.3).
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// SHA-256 over whole, already padded blocks: one call per leaf and node, without the buffer of a streaming hasher.
+fn compress(blocks: &[[u8; 64]]) -> Hash {
+    let mut state = INITIAL;
+    sha2::block_api::compress256(&mut state, blocks);
+    let mut out = [0u8; 32];
+    for (slot, word) in out.chunks_exact_mut(4).zip(state) {
+        slot.copy_from_slice(&word.to_be_bytes());
+    }
+    out
+}
+
+/// SHA-256 of a message; pads it in place (FIPS 180-4 §5.1.1), so the buffer holds more than the message afterwards.
+pub(crate) fn digest_in_place(message: &mut Vec<u8>) -> Hash {
+    let bits = message.len() as u64 * 8;
+    message.push(0x80);
+    let zeros = (120 - message.len() % 64) % 64;
+    message.resize(message.len() + zeros, 0);
+    message.extend_from_slice(&bits.to_be_bytes());
+    compress(message.as_chunks().0)
+}
+
 /// `SHA256(0x01 ‖ left ‖ right)`.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let mut message = [0u8; 65];
+    let mut blocks = [[0u8; 64]; 2];
+    let message = blocks.as_flattened_mut();
     message[0] = 1;
     message[1..33].copy_from_slice(left);
-    message[33..].copy_from_slice(right);
-    Sha256::digest(message).into()
+    message[33..65].copy_from_slice(right);
+    message[65] = 0x80;
+    message[126..].copy_from_slice(&(65u16 * 8).to_be_bytes());
+    compress(&blocks)
 }
 
 /// The right edge of a growing tree: the roots of its maximal full subtrees, largest first.
@@ -266,6 +294,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_padded_digest_is_that_of_the_library(message in prop::collection::vec(any::<u8>(), 0..300)) {
+            let want: Hash = Sha256::digest(&message).into();
+            prop_assert_eq!(digest_in_place(&mut message.clone()), want);
+        }
+
+        #[test]
+        fn a_node_is_the_hash_of_its_message(left: [u8; 32], right: [u8; 32]) {
+            let want: Hash = Sha256::digest([&[1u8][..], &left, &right].concat()).into();
+            prop_assert_eq!(node_hash(&left, &right), want);
+        }
+
         #[test]
         fn proofs_of_every_tree_check_and_altered_ones_do_not(size in 1usize..600, a: prop::sample::Index,
             b: prop::sample::Index, flip: prop::sample::Index)

@@ -186,7 +186,8 @@ fn open_tail(
         let last = work.segments.last();
         header.number == number
             && header.origin == segment::origin_hash(log.origin())
-            && header.first_leaf == last.map_or(0, |s| s.manifest.first_leaf + s.manifest.leaves)
+            && header.first_leaf
+                == last.map_or(0, |s| s.manifest.first_leaf.saturating_add(s.manifest.leaves))
             && header.previous == last.map_or([0; 32], |s| s.manifest.root.0)
     });
     if !fits {

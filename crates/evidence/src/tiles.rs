@@ -39,7 +39,7 @@ impl Tile {
         let span = 1usize << (8 * u32::from(level));
         let start = self.index as usize * WIDTH as usize * span;
         let covered = leaves.get(start..start + self.width as usize * span).unwrap_or_default();
-        covered.chunks_exact(span).flat_map(|part| merkle::root(part)).collect()
+        covered.chunks_exact(span).flat_map(merkle::root).collect()
     }
 }
 

@@ -15,10 +15,10 @@ use crate::folder::{Folder, Listed};
 use crate::frame::{Frame, Kind};
 use crate::inventory::{self, Inventory, MANIFEST};
 use crate::key::OPERATOR;
-use crate::log::{CHECKPOINT, read_entries};
+use crate::log::{CHECKPOINT, MAX_BUNDLE, read_entries};
 use crate::merkle::{self, CompactRange, Hash};
 use crate::note::{self, Checkpoint, MAX_NOTE, Vkey, base64};
-use crate::problem::Problem;
+use crate::problem::{Problem, shown};
 use crate::reader::{Contents, Item};
 use crate::receipt::Receipt;
 use crate::segment::{self, origin_hash};
@@ -159,6 +159,10 @@ impl VerifyReport {
                     _ => source.to_string(),
                 };
                 self.add(Problem::file(name, "a regular file", found));
+                Ok(None)
+            }
+            Err(Error::Refused(found)) => {
+                self.add(Problem::file(name, "what a case folder may hold", shown(&found)));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -576,8 +580,15 @@ fn check_files(
     check_unlisted(report, files, inventory);
     let mut found_all = Vec::new();
     for (name, stated) in inventory {
-        if files.get(name).is_none_or(|file| !file.regular) {
+        let Some(file) = files.get(name).filter(|file| file.regular) else {
             report.add(Problem::file(name, "a regular file", "no such file"));
+            continue;
+        };
+        // Nothing longer than it may be is read to its end.
+        let limit = stated.as_ref().map_or(MAX_BUNDLE, |stated| stated.size);
+        if file.size > limit {
+            let expected = format!("at most {limit} bytes");
+            report.add(Problem::file(name, expected, format!("{} bytes", file.size)));
             continue;
         }
         let Some(found) = report.note(name, inventory::digest(folder, name))? else { continue };
