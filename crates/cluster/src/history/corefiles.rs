@@ -46,6 +46,13 @@ impl CorefileHistory {
     /// Takes a change if it is one of a ConfigMap that configures cluster DNS; returns whether it was.
     pub fn fold(&mut self, change: &ClusterChange) -> bool {
         let Object::ConfigMap(map) = &*change.object else { return false };
+        if change.meta.namespace.is_empty() {
+            // A file on its own: the decoder has no namespace to give.
+            if let Some(text) = map.data.get("Corefile") {
+                self.add_file(&change.meta.name, Arc::from(text.as_str()));
+            }
+            return map.data.contains_key("Corefile");
+        }
         let ours = change.meta.namespace == "kube-system" && change.meta.name == "coredns";
         if ours || (map.data.contains_key("Corefile") && is_dns_config(&change.meta.name)) {
             self.changes.push(change.clone());

@@ -9,6 +9,7 @@
 pub mod options;
 pub mod model;
 pub mod compare;
+pub mod config;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +17,14 @@ use std::sync::Arc;
 
 use truename_model::name::Name;
 use truename_model::object::ObjectRef;
-use truename_model::rr::{Body, Class, Flags, Question, Rcode, Record, Rtype};
+use truename_model::rr::{Body, Class, Flags, Question, Rcode, Rdata, Record, Rtype};
 use truename_model::time::{Interval, Nanos, SECOND};
 use truename_model::verdict::{Contradiction, Explanation, Verdict, WhyUnverifiable};
 
 use crate::history::{CorefileHistory, History, Kind};
 use crate::view::{View, always};
 use compare::{Match, Seen, Tally, describe};
+use config::{Block, Config, Front, Rewritten, Setup, embedded};
 use model::{Datum, Model, Outcome, VERSION_TTL};
 use options::{Era, Options};
 
@@ -84,38 +86,17 @@ pub enum Expected {
     NoCorefile,
 }
 
-/// The kubernetes plugin of one configuration.
-#[derive(Clone, Debug)]
-struct Setup {
-    options: Options,
-    /// Read in a Corefile rather than assumed.
-    known: bool,
-    /// Longest extra age by `serve_stale`, nanoseconds.
-    stale_ns: i64,
-    /// Least TTL that a cache in the block gives, seconds.
-    cache_floor: u32,
-}
-
-impl Setup {
-    fn window(&self, at: Interval) -> Interval {
-        Interval { lo: at.lo.plus(-self.age_ns()), hi: at.hi }
-    }
-
-    fn age_ns(&self) -> i64 {
-        let ttl_ns = i64::from(self.options.ttl).saturating_mul(SECOND);
-        ttl_ns.saturating_add(CACHE_NS + LAG_NS).saturating_add(self.stale_ns)
-    }
-}
-
 /// The truth model over one cluster.
 #[derive(Debug)]
 pub struct Truth<'a> {
     history: &'a History,
     corefiles: &'a CorefileHistory,
+    configs: Vec<Config>,
     assumed: Option<Setup>,
 }
 
 /// Everything asked of one answer.
+#[derive(Clone, Copy)]
 struct Case<'q> {
     question: &'q Question,
     seen: Seen<'q>,
@@ -127,22 +108,36 @@ impl<'a> Truth<'a> {
     /// A model of the cluster that `history` and `corefiles` describe. Both must be finished.
     #[must_use]
     pub fn new(history: &'a History, corefiles: &'a CorefileHistory) -> Self {
-        let assumed = history.facts().domain.clone().map(|zone| assume(Options::defaults(vec![zone]), false));
-        Self { history, corefiles, assumed }
+        let domain = history.facts().domain.clone();
+        let assumed = domain.map(|zone| Setup::assumed(Options::defaults(vec![zone]), false));
+        Self { history, corefiles, configs: Config::read_all(corefiles), assumed }
     }
 
     /// Takes the cluster domain from the operator, for evidence that holds no Corefile.
     #[must_use]
     pub fn with_domain(mut self, domain: Name) -> Self {
-        self.assumed = Some(assume(Options::defaults(vec![domain]), false));
+        self.assumed = Some(Setup::assumed(Options::defaults(vec![domain]), false));
         self
     }
 
     /// Takes the plugin's options as given instead of any Corefile.
     #[must_use]
     pub fn with_options(mut self, options: Options) -> Self {
-        self.assumed = Some(assume(options, true));
+        self.configs.clear();
+        self.assumed = Some(Setup::assumed(options, true));
         self
+    }
+
+    /// Forward zones of every kubernetes plugin in any version of the Corefile, else the assumed domain; sorted.
+    #[must_use]
+    pub fn zones(&self) -> Vec<Name> {
+        let blocks = self.configs.iter().flat_map(Config::blocks);
+        let setups = blocks.filter_map(|block| block.setup.as_ref()).chain(&self.assumed);
+        let zones = setups.flat_map(|setup| &setup.options.zones).filter(|zone| !options::is_reverse(zone));
+        let mut zones: Vec<Name> = zones.cloned().collect();
+        zones.sort();
+        zones.dedup();
+        zones
     }
 
     /// Judges one answer. `at` is when it was given, on the API server's clock, widened by the skew.
@@ -176,23 +171,171 @@ impl<'a> Truth<'a> {
             Err(why) => return (unverifiable(why), Some(always())),
         };
         let case = Case { question, seen: Seen { rcode, flags, body }, at, era: Era::of(version) };
-        let Some(setup) = &self.assumed else {
-            return (unknown_zone(&question.name), Some(always()));
+        let mut edges = Edges::new(at);
+        let judgement = if self.configs.is_empty() {
+            match &self.assumed {
+                None => unknown_zone(&question.name),
+                Some(setup) => self.judge_setup(&case, setup, &mut edges),
+            }
+        } else {
+            self.corefiles.edges().for_each(|edge| edges.both(edge));
+            self.judge_configs(&case, &mut edges)
         };
-        let mut edges = Edges::new(at, setup.age_ns());
-        let judgement = self.judge_with(&case, setup, &mut edges);
         (judgement, edges.stretch())
     }
 
-    fn judge_with(&self, case: &Case<'_>, setup: &Setup, edges: &mut Edges) -> Judgement {
+    /// Versions that may be in force; one that could not start leaves its predecessor running.
+    fn in_force(&self, at: Interval) -> (std::ops::Range<usize>, bool) {
+        let mut range = self.corefiles.in_force(at);
+        if range.is_empty() {
+            // Before the first version that is known: it is the best guess, and no ground for a denial.
+            return (0..1.min(self.configs.len()), false);
+        }
+        while range.start > 0 && self.configs[range.start].is_broken() {
+            range.start -= 1;
+        }
+        (range, true)
+    }
+
+    fn judge_configs(&self, case: &Case<'_>, edges: &mut Edges) -> Judgement {
+        let (range, known) = self.in_force(case.at);
+        let mut best: Option<Judgement> = None;
+        for config in &self.configs[range] {
+            let mut judgement = self.judge_config(case, config, edges);
+            if !known && matches!(judgement, Judgement::Verdict(Verdict::Contradicted { .. })) {
+                judgement = unverifiable(WhyUnverifiable::NoCorefile);
+            }
+            if rank(&judgement) == 0 {
+                return judgement;
+            }
+            if best.as_ref().is_none_or(|best| rank(&judgement) < rank(best)) {
+                best = Some(judgement);
+            }
+        }
+        best.unwrap_or_else(|| unverifiable(WhyUnverifiable::NoCorefile))
+    }
+
+    fn judge_config(&self, case: &Case<'_>, config: &Config, edges: &mut Edges) -> Judgement {
+        let Some(block) = config.block(&case.question.name) else { return Judgement::NotCluster };
+        match block.rewritten(case.question) {
+            Rewritten::No => self.judge_block(case, config, block, edges),
+            Rewritten::To(question, line) => {
+                let body = renamed(case.seen.body, &case.question.name, &question.name);
+                let seen = Seen { body: &body, ..case.seen };
+                let inner = Case { question: &question, seen, ..*case };
+                match self.judge_block(&inner, config, block, edges) {
+                    Judgement::Verdict(Verdict::Contradicted { .. }) if !is_address(question.rtype) => {
+                        unverifiable(WhyUnverifiable::OutOfModel("names inside rewritten answers".to_owned()))
+                    }
+                    Judgement::Verdict(verdict @ (Verdict::Contradicted { .. } | Verdict::Unverifiable { .. })) => {
+                        Judgement::Verdict(verdict)
+                    }
+                    // The line decides which name is looked up: it explains whatever that name gives.
+                    _ => explained(config.line(line)),
+                }
+            }
+            Rewritten::Maybe => match self.judge_block(case, config, block, edges) {
+                Judgement::Verdict(Verdict::Contradicted { .. }) => {
+                    unverifiable(WhyUnverifiable::OutOfModel("rewrite".to_owned()))
+                }
+                judgement => judgement,
+            },
+        }
+    }
+
+    fn judge_block(&self, case: &Case<'_>, config: &Config, block: &Block, edges: &mut Edges) -> Judgement {
+        let judgement = match &block.setup {
+            Some(setup) => self.judge_setup(case, setup, edges),
+            None => Judgement::NotCluster,
+        };
+        let (how, offending) = match &judgement {
+            Judgement::Verdict(Verdict::Verified { .. } | Verdict::Stale { .. } | Verdict::Explained { .. })
+            | Judgement::Chase(_) => return judgement,
+            Judgement::Verdict(Verdict::Contradicted { how, .. }) => (Some(*how), judgement.clone()),
+            _ => (None, judgement.clone()),
+        };
+        if how == Some(Contradiction::TtlBeyondConfiguration) {
+            let highest = case.seen.body.answers.iter().map(|record| record.ttl).max().unwrap_or(0);
+            return block.ttl_rule(case.question, highest).map_or(offending, |line| explained(config.line(line)));
+        }
+        match block.front(case.question, &case.seen) {
+            Front::Line(line) => return explained(config.line(line)),
+            Front::Elsewhere(plugin) => return unverifiable(WhyUnverifiable::StateElsewhere(plugin)),
+            Front::Maybe(what) => return unverifiable(WhyUnverifiable::OutOfModel(what.to_owned())),
+            Front::No => {}
+        }
+        if let Some(found) = self.synthesised(case, config, block, edges) {
+            return found;
+        }
+        if let Some((old, line)) = block.rcode_rule(case.question, case.seen.rcode) {
+            let was = Case { seen: Seen { rcode: old, ..case.seen }, ..*case };
+            let setup = block.setup.as_ref();
+            if setup.is_some_and(|setup| rank(&self.judge_setup(&was, setup, edges)) <= 1) {
+                return explained(config.line(line));
+            }
+        }
+        match (&judgement, block.data_behind(&case.question.name)) {
+            (Judgement::NotCluster, Some(plugin)) => unverifiable(WhyUnverifiable::StateElsewhere(plugin.to_owned())),
+            _ => offending,
+        }
+    }
+
+    /// Answers that `autopath` and `dns64` make of others (measured rows 41, 42).
+    fn synthesised(&self, case: &Case<'_>, config: &Config, block: &Block, edges: &mut Edges) -> Option<Judgement> {
+        let setup = block.setup.as_ref()?;
+        let answers = &case.seen.body.answers;
+        if let Some(line) = block.autopath(&case.question.name) {
+            let Some(first) = answers.first() else {
+                // A denial found on the way is passed on as it is.
+                return (case.seen.rcode == Rcode::NOERROR).then(|| explained(config.line(line)));
+            };
+            if let Rdata::Cname(target) = &first.rdata
+                && first.owner == case.question.name
+                && first.owner.labels().next() == target.labels().next()
+            {
+                let question = Question { name: target.clone(), ..case.question.clone() };
+                let mut body = case.seen.body.clone();
+                body.answers.remove(0);
+                let rest = body.answers.clone();
+                let inner = Case { question: &question, seen: Seen { body: &body, ..case.seen }, ..*case };
+                return match self.judge_setup(&inner, setup, edges) {
+                    Judgement::NotCluster => Some(Judgement::Chase(Chase {
+                        by: Arc::from([]),
+                        stale: false,
+                        explained: Some(config.line(line)),
+                        target: target.clone(),
+                        rest,
+                    })),
+                    judgement if rank(&judgement) <= 1 => Some(explained(config.line(line))),
+                    _ => None,
+                };
+            }
+        }
+        let dns64 = block.dns64().filter(|_| case.question.rtype == Rtype::AAAA && !answers.is_empty())?;
+        let question = Question { rtype: Rtype::A, ..case.question.clone() };
+        let mut body = case.seen.body.clone();
+        for record in &mut body.answers {
+            if let Rdata::Aaaa(ip) = record.rdata {
+                let Some(ip) = embedded(dns64, ip.into()) else { continue };
+                record.rdata = Rdata::A(ip);
+                record.rtype = Rtype::A;
+            }
+        }
+        let inner = Case { question: &question, seen: Seen { body: &body, ..case.seen }, ..*case };
+        (rank(&self.judge_setup(&inner, setup, edges)) <= 1).then(|| explained(config.line(dns64.line)))
+    }
+
+    fn judge_setup(&self, case: &Case<'_>, setup: &Setup, edges: &mut Edges) -> Judgement {
         let Some(zone) = setup.options.zone_of(&case.question.name) else { return Judgement::NotCluster };
         let now = self.pass(case, setup, zone, case.at);
-        edges.add(&now.view, false);
+        edges.add(&now.view, None);
         if let Some(judgement) = now.matched(case, setup, false) {
             return judgement;
         }
-        let whole = self.pass(case, setup, zone, setup.window(case.at));
-        edges.add(&whole.view, true);
+        let age_ns = age_ns(setup);
+        let window = Interval { lo: case.at.lo.plus(-age_ns), hi: case.at.hi };
+        let whole = self.pass(case, setup, zone, window);
+        edges.add(&whole.view, Some(age_ns));
         if let Some(judgement) = whole.matched(case, setup, true) {
             return judgement;
         }
@@ -280,7 +423,7 @@ impl<'a> Truth<'a> {
     /// Everything that may be answered to `question` in `window`, with the objects that imply it.
     #[must_use]
     pub fn admissible(&self, question: &Question, window: Interval, version: Option<&str>) -> Expected {
-        let Some(setup) = &self.assumed else { return Expected::NoCorefile };
+        let Some(setup) = self.setup(question, window) else { return Expected::NoCorefile };
         let Some(zone) = setup.options.zone_of(&question.name) else { return Expected::NotCluster };
         let mut view = View::new(self.history, window);
         let mut possibilities: Vec<Possibility> = Vec::new();
@@ -295,12 +438,19 @@ impl<'a> Truth<'a> {
         Expected::Answers { possibilities, complete: !view.is_incomplete() }
     }
 
+    /// The kubernetes plugin that serves a name in `window`: of the last version in force that has one.
+    fn setup(&self, question: &Question, window: Interval) -> Option<&Setup> {
+        let (range, _) = self.in_force(window);
+        let blocks = self.configs[range].iter().rev().filter_map(|config| config.block(&question.name));
+        blocks.filter_map(|block| block.setup.as_ref()).next().or(self.assumed.as_ref())
+    }
+
     /// A number that differs whenever an object on which `question` depends, or the Corefile, differs in `window`.
     #[must_use]
     pub fn epoch(&self, question: &Question, window: Interval) -> u64 {
         let in_force = self.corefiles.in_force(window);
         let config = (in_force.start as u64) << 32 | in_force.end as u64;
-        let Some(setup) = &self.assumed else { return config };
+        let Some(setup) = self.setup(question, window) else { return config };
         let Some(zone) = setup.options.zone_of(&question.name) else { return config };
         let mut view = View::new(self.history, window);
         while view.next_world() {
@@ -311,8 +461,42 @@ impl<'a> Truth<'a> {
     }
 }
 
-fn assume(options: Options, known: bool) -> Setup {
-    Setup { options, known, stale_ns: 0, cache_floor: 0 }
+/// How old an answer may be: its TTL, a cache in front, the watch lag, and what `serve_stale` adds.
+fn age_ns(setup: &Setup) -> i64 {
+    let ttl_ns = i64::from(setup.options.ttl.max(setup.cache_floor)).saturating_mul(SECOND);
+    ttl_ns.saturating_add(CACHE_NS + LAG_NS).saturating_add(setup.stale_ns)
+}
+
+/// Judgements by how much they settle: of several admissible configurations the best explains the answer.
+fn rank(judgement: &Judgement) -> u8 {
+    match judgement {
+        Judgement::Verdict(Verdict::Verified { .. }) => 0,
+        Judgement::Chase(chase) if !chase.stale => 1,
+        Judgement::Verdict(Verdict::Stale { .. }) | Judgement::Chase(_) => 1,
+        Judgement::Verdict(Verdict::Explained { .. }) => 2,
+        Judgement::NotCluster => 3,
+        Judgement::Verdict(Verdict::Unverifiable { .. }) => 4,
+        Judgement::Verdict(Verdict::Contradicted { .. }) => 5,
+    }
+}
+
+fn explained(by: Explanation) -> Judgement {
+    Judgement::Verdict(Verdict::Explained { by })
+}
+
+fn is_address(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::A | Rtype::AAAA)
+}
+
+/// The answer as it was before `rewrite` put the asked name back.
+fn renamed(body: &Body, asked: &Name, inner: &Name) -> Body {
+    let mut body = body.clone();
+    for record in &mut body.answers {
+        if record.owner == *asked {
+            record.owner = inner.clone();
+        }
+    }
+    body
 }
 
 fn unverifiable(why: WhyUnverifiable) -> Judgement {
@@ -415,28 +599,31 @@ fn ttl_beyond(case: &Case<'_>, setup: &Setup, by: &Arc<[ObjectRef]>) -> Option<J
 /// Instants around `at` at which the judgement may change.
 struct Edges {
     at: Interval,
-    age_ns: i64,
     lo: Nanos,
     hi: Nanos,
     inside: bool,
 }
 
 impl Edges {
-    fn new(at: Interval, age_ns: i64) -> Self {
+    fn new(at: Interval) -> Self {
         let all = always();
-        Self { at, age_ns, lo: all.lo, hi: all.hi, inside: false }
+        Self { at, lo: all.lo, hi: all.hi, inside: false }
     }
 
-    fn add(&mut self, view: &View<'_>, aged: bool) {
+    /// Takes over the edges of what a view looked at; `age_ns`: they matter again when they leave the window.
+    fn add(&mut self, view: &View<'_>, age_ns: Option<i64>) {
         for edge in view.edges() {
-            // Bounds are inclusive, so what holds up to an edge may change right after it, and at it.
-            self.point(edge);
-            self.point(edge.plus(1));
-            if aged {
-                self.point(edge.plus(self.age_ns));
-                self.point(edge.plus(self.age_ns).plus(1));
+            self.both(edge);
+            if let Some(age_ns) = age_ns {
+                self.both(edge.plus(age_ns));
             }
         }
+    }
+
+    /// Bounds are inclusive, so what holds up to an edge may change at it and right after it.
+    fn both(&mut self, edge: Nanos) {
+        self.point(edge);
+        self.point(edge.plus(1));
     }
 
     fn point(&mut self, at: Nanos) {
