@@ -57,10 +57,6 @@ impl<K: Hash + Ord + Clone, V> Table<K, V> {
         self.map.get(key).map(|(_, value)| value)
     }
 
-    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.map.get_mut(key).map(|(_, value)| value)
-    }
-
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         self.map.remove(key).map(|(_, value)| value)
     }

@@ -1,13 +1,18 @@
 //! H01: answers that contradict the cluster. The verdict decides, never a rule of thumb.
 //!
-//! Enters: judged lookups; leaves: a draft per false answer, which detection sums up per server and name.
+//! Enters: judged lookups; leaves: a draft per false answer, which detection sums up per server and name, or per
+//! victim and name where only the wire shows the answer (then any server may be innocent).
 //! Deliberately absent: forged upstream answers (P01, P06) and shapes (H02).
 
-use truename_model::{Contradiction, Judged, RuleMeta, Severity, Verdict};
+use truename_model::{
+    Contradiction, Endpoint, Judged, ObjectRef, Response, RuleMeta, Severity, Transaction, Vantage, Verdict,
+    WorkloadKind,
+};
 
 use super::lookup;
 use super::names::shown;
 use super::who::replica;
+use crate::compare::is_part_of;
 use crate::facts::{Context, Draft, Fact, Rule};
 
 /// The rule.
@@ -15,32 +20,95 @@ pub(crate) struct FalseAnswer {
     meta: RuleMeta,
 }
 
+/// What is false in a lookup, and how it reads.
+struct Claim<'a> {
+    severity: Severity,
+    how: &'static str,
+    answer: &'a Response,
+    objects: &'a [ObjectRef],
+    expected: String,
+}
+
 impl FalseAnswer {
     pub(crate) fn new(meta: RuleMeta) -> Self {
         Self { meta }
     }
 
-    fn draft(&self, judged: &Judged, severity: Severity, cx: &Context<'_>) -> Option<Draft> {
-        let Verdict::Contradicted { how, by, expected } = &judged.verdict else { return None };
+    fn draft(&self, judged: &Judged, claim: &Claim<'_>, cx: &Context<'_>) -> Draft {
         let transaction = &judged.transaction;
         let (when, name) = (lookup::at(transaction), shown(&transaction.question.name));
-        let server = transaction.response.as_ref().and_then(|response| response.server);
-        let subject = replica(cx, transaction.origin, server, when.interval());
-        let mut draft = Draft::new(
-            &self.meta.id,
-            severity,
-            format!("{subject} gave a false answer for {name}: {}", how.phrase()),
-        );
-        draft.subject = subject;
+        let who = lookup::who(judged);
+        let by_server = server(transaction, claim.answer, cx);
+        let title = format!("{} received a false answer for {name}: {}", who.text(), claim.how);
+        let mut draft = Draft::new(&self.meta.id, claim.severity, title);
+        match by_server {
+            Some(replica) => draft.subject = replica,
+            None => {
+                draft.subject = who.text();
+                draft.workload = who.workload();
+            }
+        }
+        let line = lookup::line_of(&transaction.question, Some(claim.answer));
         draft.target = name;
         draft.seen = when.interval();
-        draft.why = format!("Answered: {}. Expected: {expected}.", lookup::line(transaction));
-        draft.objects = by.to_vec();
-        if let Some(record) = lookup::record(transaction) {
-            draft.evidence.push((when.interval().map(|at| at.lo), record, lookup::line(transaction)));
+        draft.why = format!("Answered: {line}. Expected: {}.", claim.expected);
+        draft.objects = claim.objects.to_vec();
+        let at = claim.answer.at.interval().or(when.interval());
+        draft.evidence.push((at.map(|at| at.lo), claim.answer.record, line));
+        draft.victims.push(who.text());
+        draft
+    }
+}
+
+/// The replica that said it, where its own records show that it did; what only the wire shows is nobody's.
+pub(crate) fn server(transaction: &Transaction, answer: &Response, cx: &Context<'_>) -> Option<String> {
+    let told = !matches!(answer.vantage, Vantage::PacketResponse)
+        || answer.server.is_some_and(|server| is_replica(cx, server, answer));
+    told.then(|| replica(cx, transaction.origin, answer.server, answer.at.interval()))
+}
+
+/// True if a DNS pod of the cluster holds the answering address: the capture was taken behind the Service's NAT.
+fn is_replica(cx: &Context<'_>, server: Endpoint, answer: &Response) -> bool {
+    let Some(at) = answer.at.interval() else { return false };
+    let holder = cx.knowledge.owners(server.ip, at).0;
+    holder.exact().is_some_and(|workload| workload.kind == WorkloadKind::Pod)
+}
+
+/// The verdict's contradiction; else an answer on the wire that differs from a true one of the server.
+fn claim(judged: &Judged) -> Option<Claim<'_>> {
+    let response = judged.transaction.response.as_ref()?;
+    match &judged.verdict {
+        Verdict::Contradicted { how, by, expected } => Some(Claim {
+            severity: severity(*how)?,
+            how: how.phrase(),
+            answer: response,
+            objects: by,
+            expected: expected.clone(),
+        }),
+        Verdict::Verified { by } | Verdict::Stale { by } => {
+            let other = judged.transaction.dissent.as_deref()?;
+            let claims = other.body.sections_seen && !other.body.answers.is_empty();
+            (claims && !is_part_of(&other.body.answers, &response.body.answers)).then(|| Claim {
+                severity: Severity::Critical,
+                how: "the wire shows another answer than the server gave",
+                answer: other,
+                objects: by,
+                expected: lookup::line_of(&judged.transaction.question, Some(response)),
+            })
         }
-        draft.victims.push(lookup::who(judged).text());
-        Some(draft)
+        _ => None,
+    }
+}
+
+fn severity(how: Contradiction) -> Option<Severity> {
+    match how {
+        Contradiction::WrongAddress | Contradiction::ExtraAddress | Contradiction::WrongAlias => {
+            Some(Severity::Critical)
+        }
+        Contradiction::ShouldNotExist | Contradiction::ShouldExist | Contradiction::NoProvenance => {
+            Some(Severity::High)
+        }
+        Contradiction::TtlBeyondConfiguration | Contradiction::ForgedUpstream => None,
     }
 }
 
@@ -51,17 +119,9 @@ impl Rule for FalseAnswer {
 
     fn observe(&mut self, fact: &Fact<'_>, cx: &Context<'_>, out: &mut Vec<Draft>) {
         let Fact::Lookup(judged) = fact else { return };
-        let Verdict::Contradicted { how, .. } = &judged.verdict else { return };
-        let severity = match how {
-            Contradiction::WrongAddress | Contradiction::ExtraAddress | Contradiction::WrongAlias => {
-                Severity::Critical
-            }
-            Contradiction::ShouldNotExist | Contradiction::ShouldExist | Contradiction::NoProvenance => {
-                Severity::High
-            }
-            Contradiction::TtlBeyondConfiguration | Contradiction::ForgedUpstream => return,
-        };
-        out.extend(self.draft(judged, severity, cx));
+        if let Some(claim) = claim(judged) {
+            out.push(self.draft(judged, &claim, cx));
+        }
     }
 
     fn finish(&mut self, _: &Context<'_>, _: &mut Vec<Draft>) {}

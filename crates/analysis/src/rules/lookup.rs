@@ -1,8 +1,6 @@
 //! A lookup as rules read it: when, who, what came back. Enters: [`Judged`]; leaves: small values.
 
-use std::net::IpAddr;
-
-use truename_model::{Judged, Nanos, ObservedAt, Rcode, RecordRef, Transaction, Vantage};
+use truename_model::{Judged, Nanos, ObservedAt, Question, RecordRef, Response, Transaction, Vantage};
 
 use super::names::shown;
 use super::who::Who;
@@ -39,35 +37,25 @@ pub(crate) fn who(judged: &Judged) -> Who {
     Who::new(&judged.attribution, judged.transaction.client_ip())
 }
 
-/// True if a server failed to answer with data: NXDOMAIN or SERVFAIL.
-pub(crate) fn failed(rcode: Option<Rcode>) -> bool {
-    matches!(rcode, Some(Rcode::NXDOMAIN | Rcode::SERVFAIL))
-}
-
-/// Addresses in the answer section, if it was seen.
-pub(crate) fn addresses(transaction: &Transaction) -> Option<Vec<IpAddr>> {
-    let response = transaction.response.as_ref()?;
-    response.body.sections_seen.then(|| response.body.addresses().collect())
-}
-
 /// `A gateway.example: NOERROR 192.0.2.66`, escaped.
 pub(crate) fn line(transaction: &Transaction) -> String {
-    let question = &transaction.question;
+    line_of(&transaction.question, transaction.response.as_ref())
+}
+
+/// As [`line`], for any response to a question.
+pub(crate) fn line_of(question: &Question, response: Option<&Response>) -> String {
     let mut text = format!("{} {}: ", question.rtype, shown(&question.name));
-    match transaction.response.as_ref() {
-        None => text.push_str("no answer seen"),
-        Some(response) => {
-            text.push_str(
-                &response.rcode.map_or_else(|| "no answer written".to_owned(), |rcode| rcode.to_string()),
-            );
-            for record in response.body.answers.iter().take(8) {
-                text.push(' ');
-                text.push_str(&record.rdata.to_string());
-            }
-            if response.body.answers.len() > 8 {
-                text.push_str(" …");
-            }
-        }
+    let Some(response) = response else {
+        text.push_str("no answer seen");
+        return text;
+    };
+    text.push_str(&response.rcode.map_or_else(|| "no answer written".to_owned(), |rcode| rcode.to_string()));
+    for record in response.body.answers.iter().take(8) {
+        text.push(' ');
+        text.push_str(&record.rdata.to_string());
+    }
+    if response.body.answers.len() > 8 {
+        text.push_str(" …");
     }
     text
 }

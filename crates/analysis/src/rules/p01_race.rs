@@ -100,12 +100,14 @@ impl UpstreamRace {
             *self.guessed_queries.slot(subject.to_owned(), || 0) += 1;
         }
         let queries = self.guessed_queries.get(&subject.to_owned()).copied().unwrap_or(0) as f64;
+        // Guesses that carry the data of the answer taken: the forger won. Else the true answer came in time.
+        let won = many && exchange.response.is_some() && exchange.mismatched_like_answer > 0;
         if flood || (many && queries >= limit(&self.meta, "queries")) {
             Some(Severity::Critical)
-        } else if many && exchange.response.is_some() {
+        } else if won {
             Some(Severity::High)
         } else {
-            on_port.then_some(Severity::Medium)
+            (many || on_port).then_some(Severity::Medium)
         }
     }
 
@@ -141,6 +143,7 @@ impl UpstreamRace {
         draft.why = format!("{} of the forwarder's questions were concerned.", attack.queries);
         if let Some(victims) = self.victims.get(&name) {
             attack.won = true;
+            attack.severity = attack.severity.max(Severity::High);
             let given = victims.count;
             draft.why.push_str(&format!(" The replica then gave the forged data to clients {given} times."));
             attack.tally.victims.extend(victims.victims.iter().cloned());

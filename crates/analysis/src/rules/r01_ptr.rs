@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use truename_model::{Flags, Nanos, ObservedAt, Profile, Rcode, RecordRef, Rtype, RuleMeta, Severity};
+use truename_model::{Flags, Nanos, ObservedAt, Rcode, RecordRef, Rtype, RuleMeta, Severity};
 
 use super::bounded::{Table, Tally, limit, limit_ns, ratio};
 use super::lookup;
@@ -60,19 +60,12 @@ impl PtrSweep {
     }
 
     /// What of the sweep lies in the watched range: (range as text, whether it is only a guess, addresses).
-    fn split<'s>(
-        &self,
-        sweep: &'s Sweep,
-        profile: &Profile,
-    ) -> BTreeMap<(String, bool), Vec<(IpAddr, &'s Target)>> {
+    fn split<'s>(&self, sweep: &'s Sweep) -> BTreeMap<(String, bool), Vec<(IpAddr, &'s Target)>> {
         let mut split: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (&ip, target) in &sweep.targets {
             let key = match (self.swept, self.ranges.place(ip)) {
                 (Swept::Services, Place::Service(cidr)) => (cidr.to_string(), false),
-                (Swept::Pods, Place::Pod(cidr)) => {
-                    let whole = self.ranges.pod_range_of(ip, profile).unwrap_or(cidr);
-                    (whole.to_string(), false)
-                }
+                (Swept::Pods, Place::Pod(cidr)) => (cidr.to_string(), false),
                 (Swept::Services, Place::Outside) if self.ranges.is_empty() && is_private(ip) => {
                     ("private addresses".to_owned(), true)
                 }
@@ -87,7 +80,7 @@ impl PtrSweep {
         if who.is_infrastructure(cx.profile) {
             return;
         }
-        for ((range, guessed), targets) in self.split(sweep, cx.profile) {
+        for ((range, guessed), targets) in self.split(sweep) {
             let factor = who.factor(limit(&self.meta, "node_factor"));
             let fast = densest(&targets, limit_ns(&self.meta, "window_fast_secs"));
             let slow = densest(&targets, limit_ns(&self.meta, "window_slow_secs"));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
-use truename_model::{Intent, IntentOutcome, Name, Nanos, ObservedAt, RuleMeta, Severity};
+use truename_model::{Intent, IntentOutcome, Name, Nanos, ObservedAt, Rtype, RuleMeta, Severity};
 
 use super::bounded::{Table, Tally, limit, limit_ns, ratio};
 use super::lookup;
@@ -250,7 +250,9 @@ impl Rule for BruteForce {
         {
             self.namespaces.insert(Box::from(change.meta.namespace.as_bytes()));
         }
-        if let Fact::Intent(intent) = fact {
+        if let Fact::Intent(intent) = fact
+            && intent.rtypes.iter().any(|rtype| matches!(*rtype, Rtype::A | Rtype::AAAA))
+        {
             self.since = Some(self.since.map_or(intent.from.lo, |since| since.min(intent.from.lo)));
             if let Some(zone) = cx.knowledge.cluster_domain() {
                 self.intent(intent, &zone, cx, out);

@@ -3,7 +3,7 @@
 //! Enters: changes of the cluster; leaves: service, pod, node or neither. Deliberately absent: guessed masks other
 //! than the /16 (IPv6 /112) around a known address, which is named as such.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use truename_model::{ClusterChange, Object, Profile};
@@ -27,7 +27,8 @@ impl Cidr {
         (prefix <= bits).then(|| Self { base: from_number(number(base) & mask(bits, prefix), base), prefix })
     }
 
-    pub(crate) fn contains(&self, ip: IpAddr) -> bool {
+    #[cfg(test)]
+    fn contains(&self, ip: IpAddr) -> bool {
         ip.is_ipv4() == self.base.is_ipv4() && number(ip) & mask(width(ip), self.prefix) == number(self.base)
     }
 }
@@ -75,51 +76,92 @@ pub(crate) enum Place {
     Outside,
 }
 
+/// Blocks that are searched by one look per prefix length in use.
+#[derive(Clone, Debug, Default)]
+struct Blocks {
+    by_prefix: BTreeMap<(bool, u8), BTreeSet<u128>>,
+    count: usize,
+}
+
+/// Blocks kept of one kind; more than a cluster has.
+const BLOCKS_MAX: usize = 16_384;
+
+impl Blocks {
+    fn insert(&mut self, cidr: Cidr) {
+        if self.count < BLOCKS_MAX {
+            let set = self.by_prefix.entry((cidr.base.is_ipv4(), cidr.prefix)).or_default();
+            self.count += usize::from(set.insert(number(cidr.base)));
+        }
+    }
+
+    /// The widest block that holds `ip`.
+    fn find(&self, ip: IpAddr) -> Option<Cidr> {
+        let same_family = self.by_prefix.range((ip.is_ipv4(), 0)..=(ip.is_ipv4(), 128));
+        same_family.into_iter().find_map(|((_, prefix), set)| {
+            let cidr = Cidr::new(ip, *prefix)?;
+            set.contains(&number(cidr.base)).then_some(cidr)
+        })
+    }
+}
+
 /// The cluster's ranges, learned from changes as they come.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ranges {
-    pods: BTreeSet<Cidr>,
-    services: BTreeSet<Cidr>,
-    near_services: BTreeSet<Cidr>,
-    near_pods: BTreeSet<Cidr>,
+    pods: Blocks,
+    services: Blocks,
+    near_services: Blocks,
+    near_pods: Blocks,
     nodes: BTreeSet<IpAddr>,
     profile_read: bool,
 }
-
-/// Ranges kept of one kind; more than a cluster has.
-const RANGES_MAX: usize = 4_096;
 
 impl Ranges {
     /// Takes what the profile states; cheap when called again.
     pub(crate) fn read_profile(&mut self, profile: &Profile) {
         if !self.profile_read {
             self.profile_read = true;
-            self.pods.extend(profile.pod_cidrs.iter().filter_map(|text| Cidr::parse(text)));
-            self.services.extend(profile.service_cidrs.iter().filter_map(|text| Cidr::parse(text)));
+            profile
+                .pod_cidrs
+                .iter()
+                .filter_map(|text| Cidr::parse(text))
+                .for_each(|cidr| self.pods.insert(cidr));
+            profile
+                .service_cidrs
+                .iter()
+                .filter_map(|text| Cidr::parse(text))
+                .for_each(|cidr| self.services.insert(cidr));
         }
     }
 
     /// Takes what an object states.
     pub(crate) fn learn(&mut self, change: &ClusterChange) {
-        match &*change.object {
+        self.learn_object(&change.object);
+    }
+
+    /// As [`Ranges::learn`].
+    pub(crate) fn learn_object(&mut self, object: &Object) {
+        match object {
             Object::Node(node) => {
-                extend(&mut self.pods, node.pod_cidrs.iter().filter_map(|text| Cidr::parse(text)));
-                if self.nodes.len() < RANGES_MAX {
+                node.pod_cidrs
+                    .iter()
+                    .filter_map(|text| Cidr::parse(text))
+                    .for_each(|cidr| self.pods.insert(cidr));
+                if self.nodes.len() < BLOCKS_MAX {
                     self.nodes.extend(node.addresses.iter().copied());
                 }
             }
             Object::Service(service) => {
                 let ips = service.cluster_ips.iter().filter_map(|text| text.parse().ok());
-                extend(&mut self.near_services, ips.filter_map(around_service));
+                ips.filter_map(around_service).for_each(|cidr| self.near_services.insert(cidr));
             }
             Object::Pod(pod) if !pod.host_network => {
-                extend(&mut self.near_pods, pod.ips.iter().copied().filter_map(around_pod));
+                pod.ips.iter().filter_map(|ip| around_pod(*ip)).for_each(|cidr| self.near_pods.insert(cidr));
             }
             Object::Other(kind, body) if kind == "ServiceCIDR" => {
                 let spec = body.get("spec").unwrap_or(body);
                 let texts = spec.get("cidrs").and_then(|cidrs| cidrs.as_array());
                 let cidrs = texts.into_iter().flatten().filter_map(|text| Cidr::parse(text.as_str()?));
-                extend(&mut self.services, cidrs);
+                cidrs.for_each(|cidr| self.services.insert(cidr));
             }
             _ => {}
         }
@@ -127,39 +169,23 @@ impl Ranges {
 
     /// What `ip` belongs to: stated ranges first, then the neighbourhood of known addresses.
     pub(crate) fn place(&self, ip: IpAddr) -> Place {
-        let find = |set: &BTreeSet<Cidr>| set.iter().find(|cidr| cidr.contains(ip)).copied();
         if self.nodes.contains(&ip) {
             return Place::Node;
         }
-        find(&self.services)
+        self.services
+            .find(ip)
             .map(Place::Service)
-            .or_else(|| find(&self.pods).map(Place::Pod))
-            .or_else(|| find(&self.near_pods).map(Place::Pod))
-            .or_else(|| find(&self.near_services).map(Place::Service))
+            .or_else(|| self.pods.find(ip).map(Place::Pod))
+            .or_else(|| self.near_pods.find(ip).map(Place::Pod))
+            .or_else(|| self.near_services.find(ip).map(Place::Service))
             .unwrap_or(Place::Outside)
     }
 
     /// True if nothing at all is known.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pods.is_empty()
-            && self.services.is_empty()
-            && self.near_services.is_empty()
-            && self.near_pods.is_empty()
-    }
-
-    /// The widest pod range known that holds `cidr` (nodes have slices of it): what a sweep is named after.
-    pub(crate) fn pod_range_of(&self, ip: IpAddr, profile: &Profile) -> Option<Cidr> {
-        let stated =
-            profile.pod_cidrs.iter().filter_map(|text| Cidr::parse(text)).find(|cidr| cidr.contains(ip));
-        stated.or_else(|| self.pods.iter().find(|cidr| cidr.contains(ip)).copied())
-    }
-}
-
-fn extend(set: &mut BTreeSet<Cidr>, new: impl Iterator<Item = Cidr>) {
-    for cidr in new {
-        if set.len() < RANGES_MAX {
-            set.insert(cidr);
-        }
+        [&self.pods, &self.services, &self.near_services, &self.near_pods]
+            .iter()
+            .all(|blocks| blocks.count == 0)
     }
 }
 

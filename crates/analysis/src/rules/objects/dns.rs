@@ -1,0 +1,166 @@
+//! H05: pods that join the cluster DNS service, and changes of that service.
+//!
+//! Enters: steps and the cluster before them; leaves: drafts. Deliberately absent: scaling, roll-outs of CoreDNS
+//! itself, approved requesters, and what only touches metadata.
+
+use truename_model::object::Service;
+use truename_model::{ChangeKind, Object, Profile, RuleMeta, Severity};
+
+use super::log::{Key, LivingPod, State, Step, is_approved, repository, takes};
+use crate::facts::Draft;
+use crate::text::glob;
+
+/// Names that installers give to the DNS service.
+const SERVICES: [&str; 4] = ["kube-dns", "coredns", "rke2-coredns-rke2-coredns", "dns-default"];
+/// How owners and images of genuine DNS pods are called.
+const SERVERS: [&str; 5] = ["coredns", "kube-dns", "node-local-dns", "nodelocaldns", "k8s-dns"];
+
+/// True for the Service that pods send their lookups to.
+pub(crate) fn is_dns_service(key: &Key) -> bool {
+    (key.0 == "kube-system" || key.0 == "openshift-dns") && SERVICES.contains(&key.1.as_str())
+}
+
+/// H05 for a pod step.
+pub(crate) fn pod(meta: &RuleMeta, step: &Step, state: &State, profile: &Profile) -> Option<Draft> {
+    if step.kind == ChangeKind::Deleted {
+        return None;
+    }
+    let selected = |labels: &truename_model::object::StringMap| {
+        let known =
+            state.services.iter().filter(|(key, _)| is_dns_service(key) && key.0 == step.meta.namespace);
+        let mut known = known
+            .map(|(_, (_, service))| &service.selector)
+            .filter(|selector| !selector.is_empty())
+            .peekable();
+        if known.peek().is_none() {
+            return step.meta.namespace == "kube-system"
+                && labels.get("k8s-app").is_some_and(|app| app == "kube-dns");
+        }
+        known.any(|selector| takes(selector, labels))
+    };
+    let before = state.pods.get(&step.meta.namespace).and_then(|pods| pods.get(&step.meta.name));
+    let was = before.is_some_and(|pod| pod.meta.uid == step.meta.uid && selected(&pod.meta.labels));
+    if was || !selected(&step.meta.labels) {
+        return None;
+    }
+    let pod = LivingPod { meta: step.meta.clone(), object: step.object.clone(), creator: None };
+    if is_genuine(&pod, profile)
+        || step.person().is_some_and(|actor| is_approved(Some(actor), &profile.approved_requesters))
+    {
+        return None;
+    }
+    let title = format!("pod {}/{} poses as a cluster DNS server", step.meta.namespace, step.meta.name);
+    let mut draft = Draft::new(&meta.id, Severity::Critical, title);
+    step.fill(&mut draft);
+    let owner =
+        pod.owner().map_or_else(|| "no controller".to_owned(), |(kind, name)| format!("{kind} {name}"));
+    draft.why = format!(
+        "Its labels make it an endpoint of the DNS service, and it belongs to {owner}, not to CoreDNS."
+    );
+    Some(draft)
+}
+
+fn is_genuine(pod: &LivingPod, profile: &Profile) -> bool {
+    let Some((_, owner)) = pod.owner() else { return false };
+    let listed = profile
+        .infrastructure
+        .iter()
+        .any(|pattern| glob(pattern, &format!("{}/{owner}", pod.meta.namespace)));
+    let images = pod.repositories();
+    let by_image =
+        images.is_empty() || images.iter().any(|image| is_server(image.rsplit('/').next().unwrap_or(image)));
+    listed || (is_server(&owner) && by_image)
+}
+
+fn is_server(name: &str) -> bool {
+    SERVERS.iter().any(|server| name.contains(server))
+}
+
+/// H05 for a step of a Service; `before` is its state before.
+pub(crate) fn service(
+    meta: &RuleMeta,
+    step: &Step,
+    service: &Service,
+    state: &State,
+    profile: &Profile,
+) -> Option<Draft> {
+    if is_approved(step.actor.as_ref(), &profile.approved_requesters) {
+        return None;
+    }
+    let key = step.key();
+    let before = state.services.get(&key).map(|(_, service)| service);
+    let what = if is_dns_service(&key) {
+        own_service(step, before, service)?
+    } else {
+        claims_address(before, service, state)?
+    };
+    let mut draft = Draft::new(&meta.id, Severity::Critical, format!("{} {what}", step.object_ref()));
+    step.fill(&mut draft);
+    draft.why = "Who controls this service or its address answers the lookups of every pod.".to_owned();
+    Some(draft)
+}
+
+fn own_service(step: &Step, before: Option<&Service>, after: &Service) -> Option<&'static str> {
+    // What exists when the evidence begins, and the first creation, are how the cluster was set up.
+    let before = before?;
+    if step.kind == ChangeKind::Deleted {
+        return Some("(the cluster DNS service) was deleted");
+    }
+    let changed = |differs: bool, what: &'static str| differs.then_some(what);
+    changed(before.selector != after.selector, "(the cluster DNS service) got another selector")
+        .or_else(|| {
+            changed(before.cluster_ips != after.cluster_ips, "(the cluster DNS service) got another address")
+        })
+        .or_else(|| {
+            changed(before.service_type != after.service_type, "(the cluster DNS service) got another type")
+        })
+        .or_else(|| changed(before.ports != after.ports, "(the cluster DNS service) got other ports"))
+        .or_else(|| {
+            changed(
+                before.external_ips != after.external_ips,
+                "(the cluster DNS service) got external addresses",
+            )
+        })
+}
+
+fn claims_address(before: Option<&Service>, after: &Service, state: &State) -> Option<&'static str> {
+    let dns: Vec<&String> = state
+        .services
+        .iter()
+        .filter(|(key, _)| is_dns_service(key))
+        .flat_map(|(_, (_, service))| &service.cluster_ips)
+        .filter(|ip| *ip != "None")
+        .collect();
+    let claims = |service: &Service| {
+        let other = service.external_ips.iter().chain(&service.load_balancer_ips).map(ToString::to_string);
+        other.chain(service.cluster_ips.iter().cloned()).any(|ip| dns.contains(&&ip))
+    };
+    (claims(after) && !before.is_some_and(claims)).then_some("claims the address of the cluster DNS service")
+}
+
+/// H05 for the Deployment or DaemonSet of CoreDNS itself: another image than before.
+pub(crate) fn controller(
+    meta: &RuleMeta,
+    step: &Step,
+    before: Option<&[String]>,
+    profile: &Profile,
+) -> Option<Draft> {
+    let Object::Controller(kind, controller) = &*step.object else { return None };
+    let concerned = step.meta.namespace == "kube-system"
+        && matches!(kind.as_str(), "Deployment" | "DaemonSet")
+        && is_server(&step.meta.name);
+    let before = before?;
+    if !concerned || is_approved(step.actor.as_ref(), &profile.approved_requesters) {
+        return None;
+    }
+    // A new tag is an upgrade; another name is another program.
+    let changed = controller
+        .images
+        .iter()
+        .find(|image| !before.iter().any(|old| repository(old) == repository(image)))?;
+    let title = format!("{} runs another program as the cluster DNS server", step.object_ref());
+    let mut draft = Draft::new(&meta.id, Severity::Critical, title);
+    step.fill(&mut draft);
+    draft.why = format!("Its image became {changed}; before it was {}.", before.join(", "));
+    Some(draft)
+}

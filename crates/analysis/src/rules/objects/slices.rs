@@ -1,0 +1,172 @@
+//! H03: endpoints written by hand into a service; H17: slices without a Service, which silence reverse names; the
+//! part of H05 that concerns slices of the DNS service.
+//!
+//! Enters: slice steps and the cluster as it stood; leaves: drafts. Deliberately absent: services without a selector
+//! by design, whose endpoints are kept by hand.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use truename_model::object::{EndpointSlice, Service};
+use truename_model::{ChangeKind, Nanos, Object, Profile, RuleMeta, Severity};
+
+use super::dns::is_dns_service;
+use super::log::{Key, State, Step, is_approved, is_controller, takes};
+use crate::facts::Draft;
+use crate::rules::bounded::limit;
+use crate::rules::ranges::{Place, Ranges, is_local_only};
+
+const CONTROLLERS: [&str; 2] =
+    ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+
+/// The service that a slice belongs to by its label; legacy Endpoints belong by name.
+pub(crate) fn service_of(step: &Step, slice: &EndpointSlice) -> Option<Key> {
+    if slice.legacy {
+        return Some(step.key());
+    }
+    let name = step.meta.labels.get("kubernetes.io/service-name").filter(|name| !name.is_empty())?;
+    Some((step.meta.namespace.clone(), name.clone()))
+}
+
+/// True if a controller of the cluster, or an approved requester, stands behind this version.
+pub(crate) fn is_made_by_controller(step: &Step, slice: &EndpointSlice, profile: &Profile) -> bool {
+    // The API server keeps its own endpoints.
+    if step.meta.namespace == "default" && step.meta.name.starts_with("kubernetes") && step.person().is_none()
+    {
+        return true;
+    }
+    if let Some(actor) = &step.actor {
+        return is_controller(&actor.user) || is_approved(Some(actor), &profile.approved_requesters);
+    }
+    if slice.legacy {
+        return true;
+    }
+    let label = step.meta.labels.get("endpointslice.kubernetes.io/managed-by").map(String::as_str);
+    let owned = step.meta.owners.iter().any(|owner| matches!(owner.kind.as_str(), "Service" | "Endpoints"));
+    label.is_some_and(|label| CONTROLLERS.contains(&label)) && owned
+}
+
+/// When a service lost its selector.
+pub(crate) type Removed = BTreeMap<Key, (Nanos, Service)>;
+
+/// H03 for one slice version, and whether it injects something into the service named.
+pub(crate) fn injection(
+    meta: &RuleMeta,
+    step: &Step,
+    slice: &EndpointSlice,
+    state: &State,
+    ranges: &Ranges,
+    removed: &Removed,
+) -> Option<(Draft, Key, Vec<IpAddr>)> {
+    let key = service_of(step, slice)?;
+    let (_, service) = state.services.get(&key)?;
+    let lost = removed.get(&key).filter(|(at, _)| {
+        step.at.is_none_or(|now| now.since(*at) as f64 <= limit(meta, "selector_removed_secs") * 1e9)
+    });
+    // A selector counts if the service has it or had it until a moment ago.
+    let selector = if service.selector.is_empty() {
+        lost.map(|(_, old)| &old.selector)
+    } else {
+        Some(&service.selector)
+    };
+    let (mut worst, mut bad, mut reasons) = (None, Vec::new(), Vec::new());
+    for ip in
+        slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).filter_map(|text| text.parse().ok())
+    {
+        let Some((severity, reason)) = judge(ip, &step.meta.namespace, selector, state, ranges) else {
+            continue;
+        };
+        worst = worst.max(Some(severity));
+        bad.push(ip);
+        if reasons.len() < 8 {
+            reasons.push(format!("{ip} {reason}"));
+        }
+    }
+    let title = format!("{} puts endpoints of its own into service {}/{}", step.object_ref(), key.0, key.1);
+    let mut draft = Draft::new(&meta.id, worst?, title);
+    step.fill(&mut draft);
+    draft.why = format!("It was not written by the endpoint controllers: {}.", reasons.join("; "));
+    if lost.is_some() && service.selector.is_empty() {
+        draft.why.push_str(" The service had lost its selector shortly before.");
+    }
+    Some((draft, key, bad))
+}
+
+type Selector = truename_model::object::StringMap;
+
+/// How bad an address in a hand-made slice is; `None`: it is one of the service's own pods, or nobody can say.
+fn judge(
+    ip: IpAddr,
+    namespace: &str,
+    selector: Option<&Selector>,
+    state: &State,
+    ranges: &Ranges,
+) -> Option<(Severity, &'static str)> {
+    if is_local_only(ip) {
+        return Some((Severity::Critical, "is a loopback or link-local address"));
+    }
+    let selector = selector?;
+    let holds = |pod: &&super::log::LivingPod| pod.pod().is_some_and(|pod| pod.ips.contains(&ip));
+    let own = state.pods.get(namespace).and_then(|pods| pods.values().find(holds));
+    if let Some(pod) = own {
+        return (!takes(selector, &pod.meta.labels))
+            .then_some((Severity::High, "is a pod that the selector does not take"));
+    }
+    let elsewhere = state
+        .pods
+        .iter()
+        .filter(|(other, _)| *other != namespace)
+        .any(|(_, pods)| pods.values().any(|pod| holds(&pod)));
+    if elsewhere {
+        return Some((Severity::Critical, "is a pod of another namespace"));
+    }
+    match ranges.place(ip) {
+        Place::Outside => Some((Severity::Critical, "lies outside the cluster")),
+        _ => Some((Severity::High, "is no pod that the selector takes")),
+    }
+}
+
+/// H05 for a slice of the DNS service that no controller wrote.
+pub(crate) fn dns_slice(meta: &RuleMeta, step: &Step, slice: &EndpointSlice) -> Option<Draft> {
+    let key = service_of(step, slice)?;
+    if !is_dns_service(&key) || step.kind == ChangeKind::Deleted {
+        return None;
+    }
+    let title = format!("{} adds servers to the cluster DNS service", step.object_ref());
+    let mut draft = Draft::new(&meta.id, Severity::Critical, title);
+    step.fill(&mut draft);
+    let addresses: Vec<&str> =
+        slice.endpoints.iter().flat_map(|e| &e.addresses).take(8).map(String::as_str).collect();
+    draft.why = format!("Every pod may be sent to {} with its lookups.", addresses.join(", "));
+    Some(draft)
+}
+
+/// A slice that may silence reverse names.
+#[derive(Clone, Debug)]
+pub(crate) struct Orphan {
+    pub(crate) step: Step,
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Service that its label names; `None`: no label at all.
+    pub(crate) service: Option<Key>,
+    pub(crate) until: Option<Nanos>,
+}
+
+/// The slice as an orphan, if no Service can be behind it.
+pub(crate) fn orphan(step: &Step, slice: &EndpointSlice) -> Option<Orphan> {
+    if slice.legacy || slice.address_type == "FQDN" {
+        return None;
+    }
+    let ready = slice.endpoints.iter().filter(|endpoint| endpoint.ready.unwrap_or(true));
+    let addresses: Vec<IpAddr> =
+        ready.flat_map(|e| &e.addresses).filter_map(|text| text.parse().ok()).take(1_024).collect();
+    let service = service_of(step, slice);
+    (!addresses.is_empty()).then(|| Orphan { step: step.clone(), addresses, service, until: None })
+}
+
+/// The slice of a step.
+pub(crate) fn slice_of(step: &Step) -> Option<&EndpointSlice> {
+    match &*step.object {
+        Object::EndpointSlice(slice) => Some(slice),
+        _ => None,
+    }
+}
