@@ -41,3 +41,6 @@ pub use schema::Stanza;
 pub use server::{Corefile, Directive, ServerBlock, parse, parse_for, server_for, servers_for};
 pub use timeline::{CorefileTimeline, Drift, Running, TextVersion};
 pub use zone::{Key, Transport};
+
+#[cfg(test)]
+mod tests;
