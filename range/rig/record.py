@@ -3,7 +3,9 @@
 Enters: the running range. Leaves: files in the forms of docs/formats/case.md. CoreDNS's own log and dnstap are written where
 the replicas run (rig.coredns).
 """
+import calendar
 import json
+import re
 import threading
 import time
 
@@ -19,6 +21,22 @@ WATCHED = {"pods": "/api/v1/pods", "services": "/api/v1/services", "namespaces":
 
 def rfc3339(ns):
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ns // 10**9)) + f".{ns % 10**9:09d}Z"
+
+
+def make_older(folder, started_ns, hours):
+    """Objects that existed when the recording started become `hours` older: every time in them (whole seconds) before
+    the start is moved back, in watches, lists, audit bodies and Corefiles alike. Packets, logs and stages stay."""
+    limit = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_ns // 10**9))
+
+    def moved(match):
+        text = match.group(1).decode()
+        if text >= limit:
+            return match.group(0)
+        then = calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) - hours * 3600
+        return b'"' + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(then)).encode() + b'"'
+    for pattern in ("watch/*", "objects/*", "corefile/*", "audit.log"):
+        for path in folder.glob(pattern):
+            path.write_bytes(re.sub(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"', moved, path.read_bytes()))
 
 
 class Recorder:

@@ -28,6 +28,7 @@ class Scenario:
     duration: float = 30
     skew_ms: int = 100
     shifted: str = ""
+    older_hours: int = 0
     seed: int = 1
     capture_pods: list = field(default_factory=list)
     given: list = field(default_factory=list)
@@ -73,7 +74,7 @@ def _line(scenario, head, words, number):
         scenario.about = (scenario.about + " " + " ".join(words)).strip()
     elif head in ("coredns", "capture_pods"):
         setattr(scenario, head, words)
-    elif head in ("replicas", "skew_ms", "seed"):
+    elif head in ("replicas", "skew_ms", "seed", "older_hours"):
         setattr(scenario, head, int(words[0]))
     elif head == "duration":
         scenario.duration = float(words[0])

@@ -1,9 +1,12 @@
 """Tests of the range's pure parts; no root, no network. Run by range/check and by `python3 -m unittest rig.selftest`."""
 import struct
+import tempfile
 import unittest
+from pathlib import Path
 from types import SimpleNamespace
 
 from . import dnswire, fstrm, scenario
+from .record import make_older
 from .truth import Truth, transport
 
 SECOND = 10**9
@@ -96,6 +99,16 @@ class WhoAsked(unittest.TestCase):
                                  ("db.shop.svc.cluster.local.", 25, "cluster"), ("example.com.", 0, "external")):
             self.assertEqual(known._class(name, "A", 1, at), wanted, name)
         self.assertEqual(known._class("cluster.local.", "AXFR", 1, 0), "other")
+
+
+class Older(unittest.TestCase):
+    def test_only_times_before_the_start_move(self):
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / "audit.log"
+            path.write_text('{"a":"1970-01-02T00:00:00Z","b":"1970-01-03T00:00:00Z","c":"1970-01-02T00:00:00.5Z"}')
+            make_older(Path(name), 86400 * 2 * SECOND, 1)
+            self.assertEqual(path.read_text(),
+                             '{"a":"1970-01-01T23:00:00Z","b":"1970-01-03T00:00:00Z","c":"1970-01-02T00:00:00.5Z"}')
 
 
 class Scenarios(unittest.TestCase):

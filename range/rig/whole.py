@@ -18,7 +18,7 @@ from .children import Children
 from .control_plane import ControlPlane
 from .kubelet import Kubelet
 from .play import Player
-from .record import Recorder
+from .record import Recorder, make_older
 from .truth import PodTap, Truth
 from .upstream import ADDRESS, Upstream
 
@@ -165,6 +165,8 @@ def _play(whole, scenario, text, out):
     whole.tap.stop()
     captures = {path.stem.removeprefix("client-"): path for path in (out / "recording" / "pcap").glob("client-*.pcap")}
     whole.truth.write(out / "truth.jsonl", captures)
+    if scenario.older_hours:
+        make_older(out / "recording", started, scenario.older_hours)
     (out / "scenario.txt").write_text(text)
     shutil.copy(parts.RANGE / "profile.yaml", out / "profile.yaml")
     write_case(out, scenario, started, subjects)
