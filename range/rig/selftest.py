@@ -99,6 +99,7 @@ class WhoAsked(unittest.TestCase):
                                  ("db.shop.svc.cluster.local.", 25, "cluster"), ("example.com.", 0, "external")):
             self.assertEqual(known._class(name, "A", 1, at), wanted, name)
         self.assertEqual(known._class("cluster.local.", "AXFR", 1, 0), "other")
+        self.assertEqual(known._class("example.com.", "A", 1, 0, "SERVFAIL"), "other")
 
 
 class Older(unittest.TestCase):

@@ -158,8 +158,10 @@ class Truth:
                     return kind
         return None
 
-    def _class(self, name, kind, cls, t_ns):
+    def _class(self, name, kind, cls, t_ns, rcode="NOERROR"):
         bare = name.lower().rstrip(".")
+        if rcode not in ("NOERROR", "NXDOMAIN"):
+            return "other"       # a failure, or no answer, claims nothing of the name
         for hijacked, since, until in self.hijacks:
             if (bare == hijacked or bare.endswith("." + hijacked)) and since <= t_ns and (until is None or t_ns <= until):
                 return "config"
@@ -209,7 +211,8 @@ class Truth:
                 "server": found["server"], "sent": found["sent"], "owners": owners or ["unknown"], "replica": replica,
                 "rcode": reply.rcode if reply else None,
                 "answers": [f"{record.type} {record.ttl} {record.data}" for record in reply.answers] if reply else [],
-                "true": lie is None, "lie": lie, "class": self._class(message.name, message.type, message.cls, found["t_ns"]),
+                "true": lie is None, "lie": lie, "class": self._class(message.name, message.type, message.cls, found["t_ns"],
+                                                                        reply.rcode if reply else None),
                 "seen_in_full": bool(replica and answered) or bool(reply and pod.uid in self.captured)}
 
 
