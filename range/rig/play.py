@@ -82,8 +82,8 @@ class Player:
             kind, extra = "StatefulSet", {"serviceName": options.get("service", name), "podManagementPolicy": "Parallel"}
         self.who(options).create("statefulsets" if extra else "deployments", {
             "apiVersion": api, "kind": kind, "metadata": {"namespace": namespace, "name": name, "labels": {"app": name}},
-            "spec": {"replicas": int(options.get("replicas", 1)), "selector": {"matchLabels": {"app": template["metadata"]["labels"]["app"]}},
-                     "template": template, **extra}})
+            "spec": {"replicas": int(options.get("replicas", 1)), "template": template, **extra,
+                     "selector": {"matchLabels": {"app": template["metadata"]["labels"]["app"]}}}})
 
     def do_pod(self, words, options):
         namespace, name = split(words[0])

@@ -211,5 +211,6 @@ def write_case(out, scenario, started, subjects):
     case = {"name": scenario.name, "scenario": f"{scenario.name}.scenario", "description": scenario.about,
             "started_ns": started, "skew_ms": scenario.skew_ms, "cluster_domain": "cluster.local",
             "coredns": scenario.coredns, "pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/12",
-            "dns_address": "10.96.0.10", "sources": sources, "shifted": scenario.shifted or None, "expect": expectations(scenario, *subjects)}
+            "dns_address": "10.96.0.10", "sources": sources, "shifted": scenario.shifted or None,
+            "expect": expectations(scenario, *subjects)}
     (out / "case.json").write_text(json.dumps(case, indent=1) + "\n")
