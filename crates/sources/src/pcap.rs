@@ -19,7 +19,7 @@ use crate::wire::WireDecoder;
 use container::{Container, Item, Packet};
 use fragments::{Fragments, GivenUp};
 use net::{Carried, Payload};
-use tcp::{Given, Step, Stream};
+use tcp::{Given, Mark, Step, Stream, What};
 
 pub use container::{Records, is_pcap, is_pcapng};
 
@@ -184,32 +184,46 @@ impl PcapDecoder {
             });
         };
         let seen = seen(ordinal, at, payload, (segment.src, segment.dst), payload.facts);
-        let mut given = Vec::new();
         self.make_room((seen.src, seen.dst), out);
         self.tick += 1;
+        let before = out.len();
+        self.acknowledge(&segment, seen, out);
+        let mut given = Vec::new();
         let stream = self.streams.entry((seen.src, seen.dst)).or_default();
-        (stream.tick, stream.ordinal) = (self.tick, ordinal);
+        stream.tick = self.tick;
         let missing = if payload.facts.cut { payload.missing } else { 0 };
-        let step = stream.take(&segment, missing, &mut given);
-        if given.is_empty() {
+        let step = stream.take(&segment, missing, Mark { ordinal, at, facts: payload.facts }, &mut given);
+        self.give(given, seen, out);
+        // What was given may cite earlier records; this one must be accounted for too.
+        let own = |decoded: &Decoded| matches!(decoded, Decoded::Observation(seen) if seen.record.ordinal == ordinal);
+        if !out[before..].iter().any(own) {
             let why = match step {
                 Step::Empty => "TCP segment without data",
                 Step::Repeated => "TCP retransmission",
                 Step::Taken => "TCP segment, message goes on",
             };
-            return out.push(self.context.ignored(ordinal, why));
+            out.push(self.context.ignored(ordinal, why));
         }
-        self.give(given, seen, out);
+    }
+
+    /// Tells the other direction what has arrived.
+    fn acknowledge(&mut self, segment: &net::Segment<'_>, seen: Seen, out: &mut Vec<Decoded>) {
+        let Some(ack) = segment.ack else { return };
+        let Some(stream) = self.streams.get_mut(&(seen.dst, seen.src)) else { return };
+        let mut given = Vec::new();
+        stream.acknowledged(ack, &mut given);
+        self.give(given, Seen { src: seen.dst, dst: seen.src, ..seen }, out);
     }
 
     fn give(&mut self, given: Vec<Given>, seen: Seen, out: &mut Vec<Decoded>) {
-        for part in given {
-            let decoded = match part {
-                Given::Message(bytes, cut) => {
+        for Given { mark, what } in given {
+            let seen = Seen { ordinal: mark.ordinal, at: mark.at, facts: mark.facts, ..seen };
+            let decoded = match what {
+                What::Message(bytes, cut) => {
                     let facts = PacketFacts { cut, ..seen.facts };
                     self.message(&bytes, Transport::Tcp, Seen { facts, ..seen })
                 }
-                Given::Hole(count) => {
+                What::Hole(count) => {
                     let octets = count.map_or("octets".to_owned(), |count| format!("{count} octets"));
                     let text = format!(
                         "TCP {} to {}: {octets} are not in the capture",
@@ -218,7 +232,7 @@ impl PcapDecoder {
                     );
                     self.context.loss(seen.ordinal, seen.at, "tcp-hole", None, text)
                 }
-                Given::Skipped(count) => {
+                What::Skipped(count) => {
                     let text = format!(
                         "TCP {} to {}: {count} octets belong to no message that can be told",
                         show(seen.src),
@@ -241,16 +255,17 @@ impl PcapDecoder {
         ticks.sort_unstable_by_key(|(tick, _)| *tick);
         for (_, key) in ticks.into_iter().take(MAX_STREAMS / 8) {
             self.stream_evictions += 1;
-            self.close(key, ObservedAt::OrderOnly, out);
+            self.close(key, out);
         }
     }
 
-    fn close(&mut self, key: StreamKey, at: ObservedAt, out: &mut Vec<Decoded>) {
+    fn close(&mut self, key: StreamKey, out: &mut Vec<Decoded>) {
         let Some(mut stream) = self.streams.remove(&key) else { return };
         let mut given = Vec::new();
         stream.drain(&mut given);
         let facts = PacketFacts::default();
-        self.give(given, Seen { ordinal: stream.ordinal, at, src: key.0, dst: key.1, facts }, out);
+        let at = ObservedAt::OrderOnly;
+        self.give(given, Seen { ordinal: 0, at, src: key.0, dst: key.1, facts }, out);
     }
 }
 
@@ -286,7 +301,7 @@ impl Decoder for PcapDecoder {
         self.fragments.finish(&mut lost);
         self.report(&lost, ObservedAt::OrderOnly, out);
         for key in self.streams.keys().copied().collect::<Vec<_>>() {
-            self.close(key, ObservedAt::OrderOnly, out);
+            self.close(key, out);
         }
     }
 

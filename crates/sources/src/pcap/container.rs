@@ -19,8 +19,8 @@ const SHB: u32 = 0x0a0d_0d0a;
 /// Byte order and kind of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// pcap: big-endian, nanosecond time stamps.
-    Pcap { big: bool, nano: bool },
+    /// pcap: big-endian, nanosecond time stamps, and octets of the packet header (Kuznetzov's patch adds eight).
+    Pcap { big: bool, nano: bool, header: usize },
     /// pcapng: byte order of the current section.
     Ng { big: bool },
 }
@@ -38,10 +38,12 @@ fn u16_at(bytes: &[u8], at: usize, big: bool) -> Option<u16> {
 /// The kind told by a file's first octets; `None` if they are neither.
 fn kind(head: &[u8]) -> Option<Kind> {
     match u32_at(head, 0, true)? {
-        0xa1b2_c3d4 => Some(Kind::Pcap { big: true, nano: false }),
-        0xd4c3_b2a1 => Some(Kind::Pcap { big: false, nano: false }),
-        0xa1b2_3c4d => Some(Kind::Pcap { big: true, nano: true }),
-        0x4d3c_b2a1 => Some(Kind::Pcap { big: false, nano: true }),
+        0xa1b2_c3d4 => Some(Kind::Pcap { big: true, nano: false, header: PACKET_HEADER }),
+        0xd4c3_b2a1 => Some(Kind::Pcap { big: false, nano: false, header: PACKET_HEADER }),
+        0xa1b2_3c4d => Some(Kind::Pcap { big: true, nano: true, header: PACKET_HEADER }),
+        0x4d3c_b2a1 => Some(Kind::Pcap { big: false, nano: true, header: PACKET_HEADER }),
+        0xa1b2_cd34 => Some(Kind::Pcap { big: true, nano: false, header: PACKET_HEADER + 8 }),
+        0x34cd_b2a1 => Some(Kind::Pcap { big: false, nano: false, header: PACKET_HEADER + 8 }),
         SHB => section_order(head).map(|big| Kind::Ng { big }),
         _ => None,
     }
@@ -86,8 +88,8 @@ fn size(head: &[u8], first: bool, known: Option<Kind>) -> (Size, Option<Kind>) {
     let size = match kind {
         None => Size::Bad,
         Some(Kind::Pcap { .. }) if first => Size::Whole(FILE_HEADER),
-        Some(Kind::Pcap { big, .. }) => match u32_at(head, 8, big).map(|len| len as usize) {
-            Some(len) if len <= MAX_PACKET => Size::Whole(PACKET_HEADER + len),
+        Some(Kind::Pcap { big, header, .. }) => match u32_at(head, 8, big).map(|len| len as usize) {
+            Some(len) if len <= MAX_PACKET => Size::Whole(header + len),
             Some(_) => Size::Bad,
             None => Size::Unknown,
         },
@@ -216,15 +218,15 @@ impl Container {
                 self.link = u32_at(record, 20, big).unwrap_or(0) & 0xffff;
                 Item::Plain("pcap file header")
             }
-            Some(Kind::Pcap { big, nano }) => self.packet(record, big, nano),
+            Some(Kind::Pcap { big, nano, header }) => self.packet(record, big, nano, header),
             Some(Kind::Ng { big }) => self.block(record, big),
             None => Item::Garbage("no packet record begins so"),
         }
     }
 
-    fn packet<'a>(&self, record: &'a [u8], big: bool, nano: bool) -> Item<'a> {
+    fn packet<'a>(&self, record: &'a [u8], big: bool, nano: bool, header: usize) -> Item<'a> {
         let field = |at| u32_at(record, at, big).unwrap_or(0);
-        let bytes = record.get(PACKET_HEADER..).unwrap_or_default();
+        let bytes = record.get(header..).unwrap_or_default();
         let fraction = i64::from(field(4)).saturating_mul(if nano { 1 } else { 1_000 });
         let at = Nanos::from_parts(i64::from(field(0)), 0).map(|secs| secs.plus(fraction));
         Item::Packet(Packet { at: known(at), link: self.link, bytes, cut: field(12) as usize > bytes.len() })

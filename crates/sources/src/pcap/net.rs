@@ -242,6 +242,8 @@ pub(super) struct Segment<'a> {
     pub(super) src: u16,
     pub(super) dst: u16,
     pub(super) seq: u32,
+    /// What the sender has received, if the ACK bit is set.
+    pub(super) ack: Option<u32>,
     pub(super) syn: bool,
     pub(super) fin: bool,
     pub(super) rst: bool,
@@ -258,6 +260,7 @@ pub(super) fn tcp(bytes: &[u8]) -> Option<Segment<'_>> {
         src: be16(bytes, 0)?,
         dst: be16(bytes, 2)?,
         seq: bytes.get(4..8)?.try_into().ok().map(u32::from_be_bytes)?,
+        ack: bytes.get(8..12)?.try_into().ok().map(u32::from_be_bytes).filter(|_| flags & 0x10 != 0),
         syn: flags & 0x02 != 0,
         fin: flags & 0x01 != 0,
         rst: flags & 0x04 != 0,
