@@ -5,6 +5,7 @@
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
 pub mod suite;
 pub mod corefiles;
+pub mod oracle;
 pub mod conformance;
 pub mod generate;
 pub mod truth_file;
