@@ -142,7 +142,9 @@ impl Audit {
         let began = instant(event.request_received_timestamp.as_ref());
         let ended = instant(event.stage_timestamp.as_ref());
         let at = match (began, ended) {
-            (Some(began), Some(ended)) => ObservedAt::Known(Interval::between(began, ended), ClockBasis::Audit),
+            (Some(began), Some(ended)) => {
+                ObservedAt::Known(Interval::between(began, ended), ClockBasis::Audit)
+            }
             (Some(one), None) | (None, Some(one)) => ObservedAt::Known(Interval::at(one), ClockBasis::Audit),
             (None, None) => ObservedAt::OrderOnly,
         };
@@ -160,7 +162,11 @@ impl Audit {
                 (event.user_agent, event.verb, event.audit_id),
             )),
             kind: kind_of(target.resource.as_deref().unwrap_or_default()),
-            api_version: Some(if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }),
+            api_version: Some(if group.is_empty() {
+                version.to_owned()
+            } else {
+                format!("{group}/{version}")
+            }),
             target,
         }
     }
@@ -203,8 +209,7 @@ impl Audit {
             let detail = status.and_then(|status| text_ref(status, &["details", "uid"])).map(str::to_owned);
             let uid = target.uid.clone().or(detail).unwrap_or_default();
             let meta = Meta { namespace, name, uid, ..Meta::default() };
-            let object =
-                crate::kube::object::bare(kind, target.api_group.as_deref().unwrap_or_default());
+            let object = crate::kube::object::bare(kind, target.api_group.as_deref().unwrap_or_default());
             // Without a body a graceful deletion cannot be told from the removal: for pods it is a loss instead.
             if status.is_some() || kind != "Pod" {
                 out.push(self.change(request, ChangeKind::Deleted, meta, object));
@@ -212,7 +217,8 @@ impl Audit {
             }
         }
         let cause = if verb == "deletecollection" { "audit-collection-delete" } else { "audit-no-body" };
-        let place = [target.namespace.as_deref(), target.name.as_deref()].map(Option::unwrap_or_default).join("/");
+        let place =
+            [target.namespace.as_deref(), target.name.as_deref()].map(Option::unwrap_or_default).join("/");
         let text = format!("the audit log does not show what {verb} of {resource} {place} did");
         out.push(self.context.loss(ordinal, request.at, cause, Some(1), text));
     }
@@ -246,7 +252,8 @@ fn irrelevant(event: &AuditEvent<'_>) -> Option<&'static str> {
         return Some("a request that failed");
     }
     let uri = event.request_uri.as_deref().unwrap_or_default();
-    if uri.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair.starts_with("dryRun="))) {
+    if uri.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair.starts_with("dryRun=")))
+    {
         return Some("a dry run");
     }
     match event.object_ref.as_ref().and_then(|target| target.subresource.as_deref()).unwrap_or_default() {

@@ -62,7 +62,11 @@ impl Decoder for CorefileText {
         let text = match std::str::from_utf8(text) {
             Ok(text) => text.to_owned(),
             Err(error) => {
-                out.push(self.context.undecodable(ordinal, "a Corefile that is not UTF-8", error.valid_up_to()));
+                out.push(self.context.undecodable(
+                    ordinal,
+                    "a Corefile that is not UTF-8",
+                    error.valid_up_to(),
+                ));
                 return;
             }
         };

@@ -52,7 +52,14 @@ impl DecodeContext {
 
     /// A known loss; `cause` is a stable word.
     #[must_use]
-    pub fn loss(&self, ordinal: u64, at: ObservedAt, cause: &'static str, count: Option<u64>, text: String) -> Decoded {
+    pub fn loss(
+        &self,
+        ordinal: u64,
+        at: ObservedAt,
+        cause: &'static str,
+        count: Option<u64>,
+        text: String,
+    ) -> Decoded {
         self.observation(ordinal, at, Event::Loss(Loss { cause, count, text }))
     }
 }

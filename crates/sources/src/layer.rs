@@ -167,11 +167,11 @@ impl Walk<'_> {
     fn layer(&mut self, path: LayerPath, reader: Box<dyn Read + '_>) -> io::Result<()> {
         let mut reader = self.visitor.wrap(&path, reader);
         let mut head = Vec::new();
-        // An error here is met again by whoever reads on, unless it ended the head.
-        let early = read_head(&mut *reader, &mut head);
-        let failed = early.as_ref().err().map(io::Error::kind);
-        let tail = Tail { inner: &mut *reader, failed: early.err() };
-        let mut whole = Cursor::new(head.as_slice()).chain(tail);
+        let early = read_head(&mut *reader, &mut head).err();
+        let mut whole = Once {
+            inner: Cursor::new(head.as_slice()).chain(Tail { inner: &mut *reader, early }),
+            ended: false,
+        };
         match recognise(&head) {
             Recognised::Container(container) if path.0.len() < self.counts.limits.depth => {
                 self.container(&path, container, &mut whole)?;
@@ -184,10 +184,17 @@ impl Walk<'_> {
             }
             Recognised::Format(format) => self.leaf(&path, &format, &head, &mut whole)?,
         }
-        if failed.is_none() { self.drain(&path, &mut whole) } else { Ok(()) }
+        self.drain(&path, &mut whole);
+        Ok(())
     }
 
-    fn leaf(&mut self, path: &LayerPath, format: &Format, head: &[u8], reader: &mut dyn Read) -> io::Result<()> {
+    fn leaf(
+        &mut self,
+        path: &LayerPath,
+        format: &Format,
+        head: &[u8],
+        reader: &mut dyn Read,
+    ) -> io::Result<()> {
         self.summary.leaves += 1;
         self.visitor.leaf(path, format, head, reader)
     }
@@ -200,7 +207,8 @@ impl Walk<'_> {
         let counted = |inner| Counted { inner, counts: Rc::clone(&self.counts), expands: true };
         match container {
             Container::Gzip => {
-                let inner: Box<dyn Read> = Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(reader)));
+                let inner: Box<dyn Read> =
+                    Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(reader)));
                 let inner = counted(inner);
                 self.layer(path.inner(Step::Gzip), Box::new(inner))
             }
@@ -215,8 +223,11 @@ impl Walk<'_> {
                 }
             },
             Container::Xz => {
-                let inner: Box<dyn Read> =
-                    Box::new(lzma_rust2::XzReader::new_mem_limit(BufReader::new(reader), true, XZ_MEMORY_KIB));
+                let inner: Box<dyn Read> = Box::new(lzma_rust2::XzReader::new_mem_limit(
+                    BufReader::new(reader),
+                    true,
+                    XZ_MEMORY_KIB,
+                ));
                 let inner = counted(inner);
                 self.layer(path.inner(Step::Xz), Box::new(inner))
             }
@@ -250,19 +261,16 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads what the layer still holds, so that its digest covers all of it.
-    fn drain(&mut self, path: &LayerPath, reader: &mut dyn Read) -> io::Result<()> {
+    /// Reads what the layer still holds, so that its digest covers all of it; an error not met before is a loss.
+    fn drain(&mut self, path: &LayerPath, reader: &mut dyn Read) {
         let mut buffer = vec![0u8; HEAD];
         let mut at = 0u64;
         loop {
             match reader.read(&mut buffer) {
-                Ok(0) => return Ok(()),
+                Ok(0) => return,
                 Ok(len) => at += len as u64,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.lose(path, read_loss(at, &error));
-                    return Ok(());
-                }
+                Err(error) => return self.lose(path, read_loss(at, &error)),
             }
         }
     }
@@ -296,15 +304,32 @@ fn read_head(reader: &mut dyn Read, head: &mut Vec<u8>) -> io::Result<()> {
 /// What follows the head: gives the error that ended the head first, if there was one.
 struct Tail<'r> {
     inner: &'r mut dyn Read,
-    failed: Option<io::Error>,
+    early: Option<io::Error>,
 }
 
 impl Read for Tail<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.failed.take() {
+        match self.early.take() {
             Some(error) => Err(error),
             None => self.inner.read(buf),
         }
+    }
+}
+
+/// Ends after its first error, so that one loss is not met twice.
+struct Once<R> {
+    inner: R,
+    ended: bool,
+}
+
+impl<R: Read> Read for Once<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
+        let read = self.inner.read(buf);
+        self.ended = read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        read
     }
 }
 

@@ -229,7 +229,9 @@ fn json_value(text: &[u8]) -> Json {
         let value = &text[range];
         match path {
             [Step::Key(key)] if token != Token::Close => note(&mut top, key, token, value),
-            [Step::Index, Step::Key(key)] if is_array && token != Token::Close => note(&mut top, key, token, value),
+            [Step::Index, Step::Key(key)] if is_array && token != Token::Close => {
+                note(&mut top, key, token, value)
+            }
             [Step::Key(outer), Step::Index, Step::Key(key)] if outer == "items" && token != Token::Close => {
                 note(&mut inner, key, token, value);
             }
@@ -278,7 +280,8 @@ fn judge(top: &Members, inner: &Members) -> Json {
         return Json::Log;
     }
     let is_object = |members: &Members| members.kind.is_some() && members.api_version.is_some();
-    if is_object(top) || is_object(inner) || (top.has("items") && (top.has("kind") || inner.has("metadata"))) {
+    if is_object(top) || is_object(inner) || (top.has("items") && (top.has("kind") || inner.has("metadata")))
+    {
         return Json::Is(Format::KubeObjects(Syntax::Json));
     }
     Json::Other
@@ -323,11 +326,55 @@ fn begins_yaml(line: &[u8]) -> bool {
 /// Plugins by which a server block is told from any other text with braces; those that other programs' configurations
 /// know too (`root`, `header`, `import` …) are left out.
 const PLUGINS: [&str; 49] = [
-    "acl", "any", "auto", "autopath", "azure", "bind", "bufsize", "cache", "cancel", "chaos", "clouddns", "debug",
-    "dns64", "dnssec", "dnstap", "dynupdate", "erratic", "errors", "etcd", "file", "forward", "geoip", "grpc",
-    "health", "hosts", "k8s_external", "kubernetes", "loadbalance", "local", "log", "loop", "metadata", "minimal",
-    "multisocket", "nomad", "nsid", "pprof", "prometheus", "proxyproto", "quic", "ready", "reload", "rewrite",
-    "route53", "secondary", "siit", "template", "trace", "whoami",
+    "acl",
+    "any",
+    "auto",
+    "autopath",
+    "azure",
+    "bind",
+    "bufsize",
+    "cache",
+    "cancel",
+    "chaos",
+    "clouddns",
+    "debug",
+    "dns64",
+    "dnssec",
+    "dnstap",
+    "dynupdate",
+    "erratic",
+    "errors",
+    "etcd",
+    "file",
+    "forward",
+    "geoip",
+    "grpc",
+    "health",
+    "hosts",
+    "k8s_external",
+    "kubernetes",
+    "loadbalance",
+    "local",
+    "log",
+    "loop",
+    "metadata",
+    "minimal",
+    "multisocket",
+    "nomad",
+    "nsid",
+    "pprof",
+    "prometheus",
+    "proxyproto",
+    "quic",
+    "ready",
+    "reload",
+    "rewrite",
+    "route53",
+    "secondary",
+    "siit",
+    "template",
+    "trace",
+    "whoami",
 ];
 
 /// Server blocks: `KEY… {`, plugins, `}`. The first block must hold a known plugin, or there is a known plugin beside
@@ -362,8 +409,7 @@ fn is_corefile(body: &[u8]) -> bool {
 /// A zone, a zone with port, a URL-like key, a snippet's name or a variable; a bare word could be anything.
 fn is_key(key: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/[]{}$%()*".contains(c);
-    key.chars().all(plain)
-        && (key.starts_with('(') || key.starts_with("{$") || key.contains(['.', ':', '/']))
+    key.chars().all(plain) && (key.starts_with('(') || key.starts_with("{$") || key.contains(['.', ':', '/']))
 }
 
 /// The head without a character cut at its end.
@@ -406,7 +452,8 @@ fn looks_like(head: &[u8]) -> &'static str {
 
 fn looks_like_json(text: &[u8]) -> bool {
     let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
-    text.len() > 1 && (serde_json::from_slice::<Value>(first).is_ok() || matches!(first.trim_ascii(), b"{" | b"["))
+    text.len() > 1
+        && (serde_json::from_slice::<Value>(first).is_ok() || matches!(first.trim_ascii(), b"{" | b"["))
 }
 
 #[cfg(test)]

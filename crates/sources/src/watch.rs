@@ -17,10 +17,10 @@ use truename_model::{
 };
 
 use crate::decoder::{DecodeContext, Decoder};
-use crate::kube::decoder::{ListHead, listed, second, skip};
+use crate::kube::decoder::{ListHead, Part, listed, read_part, second, skip};
 use crate::kube::fields::{at, instant, list, text_ref};
 use crate::kube::object::{Skipped, last_written, object};
-use crate::kube::text::{bare, json};
+use crate::kube::text::bare;
 
 /// Slack for events under way while the record before was received, nanoseconds.
 const UNDER_WAY: i64 = SECOND;
@@ -41,13 +41,15 @@ pub struct Watch {
     received: Option<Nanos>,
     /// The latest time in any object so far, API server clock.
     latest: Option<Nanos>,
+    /// What the head of the open list says of its items.
+    list: ListHead,
 }
 
 impl Watch {
     /// A decoder for one item.
     #[must_use]
     pub fn new(context: DecodeContext) -> Self {
-        Self { context, live: BTreeSet::new(), received: None, latest: None }
+        Self { context, live: BTreeSet::new(), received: None, latest: None, list: ListHead::default() }
     }
 
     fn record(&mut self, ordinal: u64, value: &Value, out: &mut Vec<Decoded>) {
@@ -64,7 +66,9 @@ impl Watch {
                 out.push(self.change(ordinal, word, object, received));
             }
             (Some(_), _) => out.push(self.context.undecodable(ordinal, "a watch event of no known type", 0)),
-            (None, _) => self.snapshot(ordinal, object.unwrap_or(event), received, out),
+            (None, _) => {
+                self.snapshot(ordinal, object.unwrap_or(event), received.or(self.list.received), out)
+            }
         }
         self.received = received.or(self.received);
     }
@@ -85,13 +89,19 @@ impl Watch {
         });
         let cause = if code == Some(410) { "watch-expired" } else { "watch-error" };
         let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
-        self.context.loss(ordinal, at, cause, None, format!("the watch ended with an error ({code}): {message}"))
+        self.context.loss(
+            ordinal,
+            at,
+            cause,
+            None,
+            format!("the watch ended with an error ({code}): {message}"),
+        )
     }
 
     /// A list or an object without an event around it: what existed when it was read.
     fn snapshot(&mut self, ordinal: u64, value: &Value, received: Option<Nanos>, out: &mut Vec<Decoded>) {
-        let head = ListHead::of(value);
         let is_list = at(value, &["items"]).is_some_and(Value::is_array);
+        let head = if is_list { ListHead::of(value) } else { self.list.clone() };
         let items: Vec<&Value> = if is_list { list(value, &["items"]).collect() } else { vec![value] };
         let before = out.len();
         for item in items {
@@ -99,7 +109,8 @@ impl Watch {
                 Ok(known) => {
                     let written = last_written(item);
                     self.latest = self.latest.max(written).max(known.0.created);
-                    let change = listed(&self.context, ordinal, ChangeSource::Watch, known, written, received);
+                    let change =
+                        listed(&self.context, ordinal, ChangeSource::Watch, known, written, received);
                     Decoded::Change(Box::new(change))
                 }
                 Err(skipped) => self.skip(ordinal, skipped),
@@ -131,7 +142,8 @@ impl Watch {
             }
             "ADDED" => {
                 self.note(&meta, written);
-                let change = listed(&self.context, ordinal, ChangeSource::Watch, (meta, object), written, received);
+                let change =
+                    listed(&self.context, ordinal, ChangeSource::Watch, (meta, object), written, received);
                 return Decoded::Change(Box::new(change));
             }
             "MODIFIED" => (ChangeKind::Updated, self.updated(&meta, written, received)),
@@ -182,7 +194,8 @@ impl Watch {
 
     /// `deletionTimestamp` less its grace is when the deletion was asked for: a lower bound of the removal.
     fn deleted(&self, meta: &Meta, value: &Value, received: Option<Nanos>) -> ObservedAt {
-        let grace = at(value, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0);
+        let grace =
+            at(value, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0);
         let asked = meta.deleting.map(|at| at.plus(-grace.clamp(0, 86_400).saturating_mul(SECOND)));
         if received.is_some() {
             return self.between_records(asked.or(meta.created), received);
@@ -202,7 +215,9 @@ impl Watch {
         let Some(received) = received else { return ObservedAt::OrderOnly };
         let before = self.received.map(|at| at.plus(-UNDER_WAY));
         match before.max(floor) {
-            Some(lo) => ObservedAt::Known(Interval { lo: lo.min(received), hi: received }, ClockBasis::Snapshot),
+            Some(lo) => {
+                ObservedAt::Known(Interval { lo: lo.min(received), hi: received }, ClockBasis::Snapshot)
+            }
             None => ObservedAt::OrderOnly,
         }
     }
@@ -232,8 +247,12 @@ impl Decoder for Watch {
             out.push(self.context.ignored(ordinal, "blank"));
             return;
         }
-        match json(bytes) {
-            Ok(value) => self.record(ordinal, &value, out),
+        match read_part(bytes) {
+            Ok((Part::Value, value)) => self.record(ordinal, &value, out),
+            Ok((part, value)) => {
+                self.list = if part == Part::Head { ListHead::of(&value) } else { ListHead::default() };
+                out.push(self.context.ignored(ordinal, "the frame of a list"));
+            }
             Err(error) => out.push(self.context.undecodable(ordinal, error.reason, error.offset)),
         }
     }

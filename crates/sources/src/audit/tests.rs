@@ -73,22 +73,32 @@ fn pod(more: Value) -> Value {
 
 #[test]
 fn an_edit_is_a_change_with_its_actor_and_bounds() {
-    let target = json!({"resource": "configmaps", "namespace": "kube-system", "name": "coredns", "apiVersion": "v1"});
+    let target =
+        json!({"resource": "configmaps", "namespace": "kube-system", "name": "coredns", "apiVersion": "v1"});
     let got = change(&event("patch", 200, target, json!({"responseObject": config_map()})));
     assert_eq!((got.kind, got.source), (ChangeKind::Updated, ChangeSource::Audit));
     assert!(matches!(&*got.object, Object::ConfigMap(map) if map.data["Corefile"] == ". {\n}\n"));
     let at = got.at.interval().unwrap();
     assert_eq!(at.hi.since(at.lo), 100_000_000);
     let actor = got.actor.unwrap();
-    assert_eq!((actor.user.as_str(), actor.verb.as_str(), actor.audit_id.as_str()), ("alice", "patch", "id-1"));
-    assert_eq!((actor.impersonator.as_deref(), actor.source_ips.as_slice()), (None, &["192.0.2.9".to_owned()][..]));
+    assert_eq!(
+        (actor.user.as_str(), actor.verb.as_str(), actor.audit_id.as_str()),
+        ("alice", "patch", "id-1")
+    );
+    assert_eq!(
+        (actor.impersonator.as_deref(), actor.source_ips.as_slice()),
+        (None, &["192.0.2.9".to_owned()][..])
+    );
 }
 
 #[test]
 fn an_impersonated_request_names_both() {
     let more = json!({"responseObject": pod(json!({})), "impersonatedUser": {"username": "system:serviceaccount:a:b", "groups": ["g"]}});
     let actor = change(&event("create", 201, pods(), more)).actor.unwrap();
-    assert_eq!((actor.user.as_str(), actor.impersonator.as_deref()), ("system:serviceaccount:a:b", Some("alice")));
+    assert_eq!(
+        (actor.user.as_str(), actor.impersonator.as_deref()),
+        ("system:serviceaccount:a:b", Some("alice"))
+    );
     assert_eq!(actor.groups, ["g"]);
 }
 
@@ -106,29 +116,46 @@ fn what_changed_nothing_is_ignored() {
     assert_eq!(ignored(&with(json!({"verb": "list"}))), "a read");
     assert_eq!(ignored(&with(json!({"responseStatus": {"code": 403}}))), "a request that failed");
     assert_eq!(ignored(&with(json!({"requestURI": "/api/v1/x?a=b&dryRun=All"}))), "a dry run");
-    let sub = |name: &str| json!({"resource": "pods", "namespace": "shop", "name": "web-1", "subresource": name});
-    assert_eq!(ignored(&with(json!({"objectRef": sub("binding")}))), "a subresource whose answer is not the object");
+    let sub =
+        |name: &str| json!({"resource": "pods", "namespace": "shop", "name": "web-1", "subresource": name});
+    assert_eq!(
+        ignored(&with(json!({"objectRef": sub("binding")}))),
+        "a subresource whose answer is not the object"
+    );
     assert_eq!(ignored(&with(json!({"objectRef": sub("exec")}))), "a subresource that changes no object");
     assert_eq!(change(&with(json!({"objectRef": sub("status")}))).kind, ChangeKind::Updated);
 }
 
 #[test]
 fn a_graceful_pod_deletion_ends_with_the_second_request() {
-    let terminating = pod(json!({"deletionTimestamp": "2026-11-22T04:00:30Z", "deletionGracePeriodSeconds": 30}));
+    let terminating =
+        pod(json!({"deletionTimestamp": "2026-11-22T04:00:30Z", "deletionGracePeriodSeconds": 30}));
     let gone = pod(json!({"deletionTimestamp": "2026-11-22T04:00:01Z", "deletionGracePeriodSeconds": 0}));
-    assert_eq!(change(&event("delete", 200, pods(), json!({"responseObject": terminating}))).kind, ChangeKind::Updated);
+    assert_eq!(
+        change(&event("delete", 200, pods(), json!({"responseObject": terminating}))).kind,
+        ChangeKind::Updated
+    );
     let status = event("patch", 200, pods(), json!({"responseObject": terminating}));
     assert_eq!(change(&status).kind, ChangeKind::Updated);
-    assert_eq!(change(&event("delete", 200, pods(), json!({"responseObject": gone}))).kind, ChangeKind::Deleted);
-    let held = pod(json!({"deletionTimestamp": "2026-11-22T04:00:01Z", "deletionGracePeriodSeconds": 0, "finalizers": ["x/y"]}));
-    assert_eq!(change(&event("delete", 200, pods(), json!({"responseObject": held}))).kind, ChangeKind::Updated);
+    assert_eq!(
+        change(&event("delete", 200, pods(), json!({"responseObject": gone}))).kind,
+        ChangeKind::Deleted
+    );
+    let held = pod(
+        json!({"deletionTimestamp": "2026-11-22T04:00:01Z", "deletionGracePeriodSeconds": 0, "finalizers": ["x/y"]}),
+    );
+    assert_eq!(
+        change(&event("delete", 200, pods(), json!({"responseObject": held}))).kind,
+        ChangeKind::Updated
+    );
 }
 
 #[test]
 fn a_namespace_is_gone_with_its_last_finalizer() {
     let namespace = |finalizers: Value| json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "n", "deletionTimestamp": "2026-11-22T04:00:01Z"}, "spec": {"finalizers": finalizers}});
     let target = json!({"resource": "namespaces", "name": "n", "namespace": "n", "apiVersion": "v1"});
-    let asked = event("delete", 200, target.clone(), json!({"responseObject": namespace(json!(["kubernetes"]))}));
+    let asked =
+        event("delete", 200, target.clone(), json!({"responseObject": namespace(json!(["kubernetes"]))}));
     assert_eq!(change(&asked).kind, ChangeKind::Updated);
     let mut last = event("update", 200, target, json!({"responseObject": namespace(Value::Null)}));
     last["objectRef"]["subresource"] = json!("finalize");
@@ -140,7 +167,10 @@ fn a_deletion_that_shows_no_object_is_known_by_its_reference() {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": {"name": "web", "kind": "services", "uid": "s-1"}});
     let target = json!({"resource": "services", "namespace": "shop", "name": "web", "apiVersion": "v1"});
     let got = change(&event("delete", 200, target.clone(), json!({"responseObject": status})));
-    assert_eq!((got.kind, got.meta.uid.as_str(), got.meta.name.as_str()), (ChangeKind::Deleted, "s-1", "web"));
+    assert_eq!(
+        (got.kind, got.meta.uid.as_str(), got.meta.name.as_str()),
+        (ChangeKind::Deleted, "s-1", "web")
+    );
     assert!(matches!(&*got.object, Object::Service(_)));
     assert_eq!(change(&event("delete", 200, target, json!({}))).kind, ChangeKind::Deleted);
     assert_eq!(loss(&event("delete", 200, pods(), json!({}))), "audit-no-body");
@@ -151,23 +181,43 @@ fn bodies_that_the_policy_left_out_are_losses() {
     let target = json!({"resource": "services", "namespace": "shop", "name": "web", "apiVersion": "v1"});
     assert_eq!(loss(&event("update", 200, target, json!({}))), "audit-no-body");
     let widget = json!({"resource": "widgets", "name": "w"});
-    assert_eq!(ignored(&event("update", 200, widget, json!({}))), "a change of a resource that says nothing of DNS");
+    assert_eq!(
+        ignored(&event("update", 200, widget, json!({}))),
+        "a change of a resource that says nothing of DNS"
+    );
     let all = json!({"resource": "pods", "namespace": "shop", "apiVersion": "v1"});
     let status = json!({"kind": "Status", "metadata": {}, "status": "Success"});
-    assert_eq!(loss(&event("deletecollection", 200, all.clone(), json!({"responseObject": status}))), "audit-collection-delete");
+    assert_eq!(
+        loss(&event("deletecollection", 200, all.clone(), json!({"responseObject": status}))),
+        "audit-collection-delete"
+    );
     let items = json!({"kind": "PodList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b", "deletionTimestamp": "2026-11-22T04:00:30Z", "deletionGracePeriodSeconds": 30}}]});
     let got = run(&event("deletecollection", 200, all, json!({"responseObject": items})));
-    let kinds: Vec<_> = got.iter().map(|one| match one { Decoded::Change(c) => c.kind, Decoded::Observation(o) => panic!("{o:?}") }).collect();
+    let kinds: Vec<_> = got
+        .iter()
+        .map(|one| match one {
+            Decoded::Change(c) => c.kind,
+            Decoded::Observation(o) => panic!("{o:?}"),
+        })
+        .collect();
     assert_eq!(kinds, [ChangeKind::Deleted, ChangeKind::Updated]);
 }
 
 #[test]
 fn server_side_apply_may_create_and_secrets_are_never_held() {
-    let target = json!({"resource": "configmaps", "namespace": "kube-system", "name": "coredns", "apiVersion": "v1"});
-    assert_eq!(change(&event("patch", 201, target, json!({"responseObject": config_map()}))).kind, ChangeKind::Created);
-    let secret = json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}, "data": {"a": "AA=="}});
+    let target =
+        json!({"resource": "configmaps", "namespace": "kube-system", "name": "coredns", "apiVersion": "v1"});
+    assert_eq!(
+        change(&event("patch", 201, target, json!({"responseObject": config_map()}))).kind,
+        ChangeKind::Created
+    );
+    let secret =
+        json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}, "data": {"a": "AA=="}});
     let target = json!({"resource": "secrets", "namespace": "n", "name": "s", "apiVersion": "v1"});
-    assert_eq!(ignored(&event("update", 200, target, json!({"responseObject": secret}))), "a secret, not decoded");
+    assert_eq!(
+        ignored(&event("update", 200, target, json!({"responseObject": secret}))),
+        "a secret, not decoded"
+    );
 }
 
 #[test]
@@ -177,7 +227,17 @@ fn damage_is_named_with_its_place() {
     decoder.decode(0, b"{\"stage\":\"Resp", &mut out);
     decoder.decode(1, b"\n", &mut out);
     decoder.decode(2, b"]}", &mut out);
-    let events: Vec<_> = out.iter().map(|one| match one { Decoded::Observation(o) => o.event.clone(), Decoded::Change(_) => panic!() }).collect();
-    assert!(matches!(events[0], Event::Undecodable { reason: "JSON cut short", offset: 14 | 13 }), "{:?}", events[0]);
+    let events: Vec<_> = out
+        .iter()
+        .map(|one| match one {
+            Decoded::Observation(o) => o.event.clone(),
+            Decoded::Change(_) => panic!(),
+        })
+        .collect();
+    assert!(
+        matches!(events[0], Event::Undecodable { reason: "JSON cut short", offset: 14 | 13 }),
+        "{:?}",
+        events[0]
+    );
     assert_eq!(events[1..], [Event::Ignored("blank"), Event::Ignored("the frame of a list")]);
 }

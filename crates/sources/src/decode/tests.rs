@@ -34,10 +34,34 @@ fn a_corefile_is_a_stand_in_config_map() {
 
 fn jsonish() -> impl Strategy<Value = Vec<u8>> {
     let parts = prop::sample::select(vec![
-        "{", "}", "[", "]", "\"", ",", ":", "\n", "null", "1e999", "\"type\":\"ADDED\"", "\"object\":", "\"kind\":\"Pod\"",
-        "\"items\":[", "\"metadata\":{\"name\":\"a\"}", "\"stage\":\"ResponseComplete\"", "\"verb\":\"delete\"",
-        "\"responseStatus\":{\"code\":200}", "\"data\":", "\"kind\":\"Secret\"", "\"env\":[{\"value\":\"x\"}]",
-        "&a [*a,*a]", "- ", "kind: Secret\n", "data:\n  a: b\n", "  ", "\u{0}", "é",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        ",",
+        ":",
+        "\n",
+        "null",
+        "1e999",
+        "\"type\":\"ADDED\"",
+        "\"object\":",
+        "\"kind\":\"Pod\"",
+        "\"items\":[",
+        "\"metadata\":{\"name\":\"a\"}",
+        "\"stage\":\"ResponseComplete\"",
+        "\"verb\":\"delete\"",
+        "\"responseStatus\":{\"code\":200}",
+        "\"data\":",
+        "\"kind\":\"Secret\"",
+        "\"env\":[{\"value\":\"x\"}]",
+        "&a [*a,*a]",
+        "- ",
+        "kind: Secret\n",
+        "data:\n  a: b\n",
+        "  ",
+        "\u{0}",
+        "é",
     ]);
     prop::collection::vec(parts, 0..40).prop_map(|parts| parts.concat().into_bytes())
 }
@@ -53,7 +77,10 @@ fn check(bytes: &[u8]) {
         assert!(!out.is_empty(), "{format}");
         let mut end = 0;
         for range in secret_ranges(&format, bytes) {
-            assert!(range.start >= end && range.start < range.end && range.end <= bytes.len(), "{format}: {range:?}");
+            assert!(
+                range.start >= end && range.start < range.end && range.end <= bytes.len(),
+                "{format}: {range:?}"
+            );
             end = range.end;
         }
     }

@@ -46,11 +46,34 @@ impl ListHead {
     }
 }
 
-/// A head (`{… "items":[`), a tail (`], …}`) or neither.
-enum Part {
+/// What a JSON record is to the list around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `{… "items":[` or `[`.
     Head,
+    /// `], …}` or `]`.
     Tail,
+    /// An item, or a value by itself.
     Value,
+}
+
+/// Reads a JSON record; the head or tail of a list is read as the list without its items.
+///
+/// # Errors
+/// [`Unreadable`] names the offset.
+pub fn read_part(bytes: &[u8]) -> Result<(Part, Value), Unreadable> {
+    let (text, _) = bare(bytes);
+    match text {
+        [b']', ..] => {
+            let whole = json(&[b"{\"items\":[", text].concat()).or_else(|_| json(&[b"[", text].concat()))?;
+            Ok((Part::Tail, whole))
+        }
+        [.., b'['] => {
+            let whole = json(&[text, b"]}"].concat()).or_else(|_| json(&[text, b"]"].concat()))?;
+            Ok((Part::Head, whole))
+        }
+        _ => json(bytes).map(|value| (Part::Value, value)),
+    }
 }
 
 impl Objects {
@@ -61,42 +84,39 @@ impl Objects {
     }
 
     fn json(&mut self, ordinal: u64, bytes: &[u8], out: &mut Vec<Decoded>) {
-        let (text, _) = bare(bytes);
-        let value = match part(text) {
-            Part::Head => json(&[text, b"]}"].concat()).or_else(|_| json(&[text, b"]"].concat())),
-            Part::Tail => json(&[b"{\"items\":[", text].concat()).or_else(|_| json(&[b"[", text].concat())),
-            Part::Value => json(bytes),
-        };
-        match value {
-            Ok(value) => self.value(ordinal, &value, matches!(part(text), Part::Head), out),
+        match read_part(bytes) {
+            Ok((part, value)) => self.value(ordinal, &value, part, out),
             Err(error) => out.push(self.unreadable(ordinal, error)),
         }
     }
 
-    fn value(&mut self, ordinal: u64, value: &Value, is_head: bool, out: &mut Vec<Decoded>) {
+    fn value(&mut self, ordinal: u64, value: &Value, part: Part, out: &mut Vec<Decoded>) {
         let before = out.len();
         // The head of a YAML list ends with `items:`, which reads as null.
-        let is_head = is_head || value.get("items").is_some_and(Value::is_null);
-        if is_head {
+        if part == Part::Head || value.get("items").is_some_and(Value::is_null) {
             self.list = ListHead::of(value);
+        } else if part == Part::Tail || (is_list(value) && value.get("items").is_none()) {
+            self.list = ListHead::default();
+        } else {
+            self.objects(ordinal, value, out);
         }
+        if out.len() == before {
+            out.push(self.context.ignored(ordinal, "the frame of a list"));
+        }
+    }
+
+    fn objects(&mut self, ordinal: u64, value: &Value, out: &mut Vec<Decoded>) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| out.push(self.one(ordinal, item))),
-            Value::Object(fields) if is_list(value) || fields.contains_key("items") => {
-                // Whole lists come here only as one record: from YAML without line structure, or damaged dumps.
-                let head = ListHead::of(value);
-                let outer = std::mem::replace(&mut self.list, head);
+            // Whole lists come here as one record only from YAML in flow style and from damaged dumps.
+            Value::Object(fields) if fields.contains_key("items") => {
+                let outer = std::mem::replace(&mut self.list, ListHead::of(value));
                 list(value, &["items"]).for_each(|item| out.push(self.one(ordinal, item)));
-                if !is_head && out.len() == before {
-                    self.list = outer;
-                }
+                self.list = outer;
             }
             Value::Object(_) => out.push(self.one(ordinal, value)),
             Value::Null => {}
             _ => out.push(self.context.undecodable(ordinal, "not an object", 0)),
-        }
-        if out.len() == before {
-            out.push(self.context.ignored(ordinal, "the frame of a list"));
         }
     }
 
@@ -129,21 +149,13 @@ impl Decoder for Objects {
         match self.syntax {
             Syntax::Json => self.json(ordinal, bytes, out),
             Syntax::Yaml => match yaml(bytes) {
-                Ok(value) => self.value(ordinal, &value, false, out),
+                Ok(value) => self.value(ordinal, &value, Part::Value, out),
                 Err(error) => out.push(self.unreadable(ordinal, error)),
             },
         }
     }
 
     fn finish(&mut self, _out: &mut Vec<Decoded>) {}
-}
-
-fn part(text: &[u8]) -> Part {
-    match text {
-        [b']', ..] => Part::Tail,
-        [.., b'['] => Part::Head,
-        _ => Part::Value,
-    }
 }
 
 fn is_list(value: &Value) -> bool {

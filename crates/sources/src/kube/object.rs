@@ -63,7 +63,11 @@ const KEPT_SPEC_MAX: usize = 64 << 10;
 ///
 /// # Errors
 /// [`Skipped`] says why there is none.
-pub fn object(value: &Value, kind: Option<&str>, api_version: Option<&str>) -> Result<(Meta, Object), Skipped> {
+pub fn object(
+    value: &Value,
+    kind: Option<&str>,
+    api_version: Option<&str>,
+) -> Result<(Meta, Object), Skipped> {
     let kind = text_ref(value, &["kind"]).filter(|kind| !kind.is_empty()).or(kind).ok_or(Skipped::NoKind)?;
     let api_version = text_ref(value, &["apiVersion"]).or(api_version);
     let group = api_version.map(|version| version.split_once('/').map_or("", |(group, _)| group));
@@ -127,10 +131,21 @@ fn is_policy(kind: &str) -> bool {
 fn qualified(kind: &str, group: Option<&str>) -> String {
     let shared = matches!(
         kind,
-        "Service" | "Pod" | "Node" | "Namespace" | "ConfigMap" | "Endpoints" | "EndpointSlice" | "Job" | "Deployment"
+        "Service"
+            | "Pod"
+            | "Node"
+            | "Namespace"
+            | "ConfigMap"
+            | "Endpoints"
+            | "EndpointSlice"
+            | "Job"
+            | "Deployment"
     );
     match group {
-        Some(group) if shared || (kind == "NetworkPolicy" && group != "networking.k8s.io" && group != "extensions") => {
+        Some(group)
+            if shared
+                || (kind == "NetworkPolicy" && group != "networking.k8s.io" && group != "extensions") =>
+        {
             format!("{kind}.{group}")
         }
         _ => kind.to_owned(),
@@ -171,7 +186,8 @@ pub fn last_written(value: &Value) -> Option<Nanos> {
 fn service(value: &Value) -> Service {
     let mut cluster_ips = texts(value, &["spec", "clusterIPs"]);
     if cluster_ips.is_empty() {
-        cluster_ips.extend(text_ref(value, &["spec", "clusterIP"]).filter(|ip| !ip.is_empty()).map(str::to_owned));
+        cluster_ips
+            .extend(text_ref(value, &["spec", "clusterIP"]).filter(|ip| !ip.is_empty()).map(str::to_owned));
     }
     let service_type = text_ref(value, &["spec", "type"]).unwrap_or("ClusterIP").to_owned();
     Service {
@@ -241,7 +257,8 @@ fn slice_port(value: &Value) -> SlicePort {
 
 /// `v1/Endpoints` in the form of a slice: all subsets together, their ports united in order.
 fn endpoints(value: &Value) -> EndpointSlice {
-    let mut slice = EndpointSlice { address_type: "IPv4".to_owned(), legacy: true, ..EndpointSlice::default() };
+    let mut slice =
+        EndpointSlice { address_type: "IPv4".to_owned(), legacy: true, ..EndpointSlice::default() };
     for subset in list(value, &["subsets"]) {
         for (key, ready) in [("addresses", true), ("notReadyAddresses", false)] {
             for address in list(subset, &[key]) {
@@ -324,8 +341,9 @@ fn node(value: &Value) -> Node {
     if pod_cidrs.is_empty() {
         pod_cidrs.extend(text_ref(value, &["spec", "podCIDR"]).map(str::to_owned));
     }
-    let addresses =
-        list(value, &["status", "addresses"]).filter_map(|entry| ip(text_ref(entry, &["address"])?)).collect();
+    let addresses = list(value, &["status", "addresses"])
+        .filter_map(|entry| ip(text_ref(entry, &["address"])?))
+        .collect();
     Node { addresses, pod_cidrs }
 }
 

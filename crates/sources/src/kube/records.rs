@@ -307,7 +307,11 @@ fn classify(rest: &[u8]) -> Line {
         [b'-', b'-', b'-'] | [b'-', b'-', b'-', b' ' | b'\t', ..] if indent == 0 => Line::Separator,
         [b'-'] | [b'-', b' ', ..] if indent < INDENT_MAX => Line::Item(indent),
         [b'i', b't', b'e', b'm', b's', b':', rest @ ..] if indent == 0 => {
-            if rest.iter().all(|b| *b == b' ') { Line::Items } else { Line::Other(0) }
+            if rest.iter().all(|b| *b == b' ') {
+                Line::Items
+            } else {
+                Line::Other(0)
+            }
         }
         _ => Line::Other(indent),
     }

@@ -18,7 +18,8 @@ const TOKEN_MIN: usize = 20;
 /// Secret ranges of a JSON record: an object, a list item, a watch event or an audit event.
 #[must_use]
 pub fn json_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
-    let mut scan = JsonScan { bytes, frames: Vec::new(), found: Vec::new(), bodies: Vec::new(), of_secrets: false };
+    let mut scan =
+        JsonScan { bytes, frames: Vec::new(), found: Vec::new(), bodies: Vec::new(), of_secrets: false };
     walk(bytes, &mut |path, token, range| scan.visit(path, token, range));
     scan.finish()
 }
@@ -77,7 +78,10 @@ impl JsonScan<'_> {
     fn string_facts(&mut self, path: &[Step<'_>], range: &Range<usize>) {
         let text = &self.bytes[range.clone()];
         let [above @ .., Step::Key(key)] = path else { return };
-        if key == "resource" && text == b"secrets" && matches!(above, [Step::Key(parent)] if parent == "objectRef") {
+        if key == "resource"
+            && text == b"secrets"
+            && matches!(above, [Step::Key(parent)] if parent == "objectRef")
+        {
             self.of_secrets = true;
         }
         let Some(frame) = self.frames.last_mut() else { return };
@@ -271,7 +275,9 @@ impl YamlScan {
     fn is_secret(&self, indent: usize, key: &str) -> bool {
         match key {
             "data" | "stringData" => self.secret_at.contains(&indent),
-            "value" => matches!(self.stack.as_slice(), [.., (_, list), (_, dash)] if list == "env" && dash == "-"),
+            "value" => {
+                matches!(self.stack.as_slice(), [.., (_, list), (_, dash)] if list == "env" && dash == "-")
+            }
             "token" => true,
             _ => key == LAST_APPLIED,
         }

@@ -9,19 +9,23 @@ use truename_model::{ChangeKind, ClusterChange, Decoded, Event, Nanos, Object, O
 use super::secrets::{json_ranges, yaml_ranges};
 use super::*;
 use crate::decoder::{DecodeContext, Decoder};
-use crate::recognise::Format;
-use crate::split::split;
+use crate::piece::{Piece, cut};
 
 /// Splits and decodes a dump, as the engine does.
 fn decode(syntax: Syntax, text: &str) -> Vec<Decoded> {
     let mut decoder = Objects::new(syntax, DecodeContext::new(0, OriginId(0)));
     let mut out = Vec::new();
-    split(&Format::KubeObjects(syntax), &mut text.as_bytes(), &mut |piece| {
+    let mut take = |piece: Piece<'_>| {
         let before = out.len();
         decoder.decode(piece.ordinal, piece.bytes, &mut out);
         assert!(out.len() > before, "a record without an answer");
         Ok(())
-    })
+    };
+    let input = &mut text.as_bytes();
+    match syntax {
+        Syntax::Json => cut(&mut records::JsonRecords::default(), input, &mut take),
+        Syntax::Yaml => cut(&mut records::YamlRecords::default(), input, &mut take),
+    }
     .unwrap();
     out
 }
@@ -78,7 +82,10 @@ fn a_service_is_read_with_what_dns_needs() {
     let change = changes(&decoded)[0];
     let Object::Service(service) = &*change.object else { panic!() };
     assert_eq!(service.cluster_ips, ["10.96.0.20", "fd00::20"]);
-    assert_eq!((service.ports[0].target_port.as_str(), service.ports[1].target_port.as_str()), ("8080", "dns"));
+    assert_eq!(
+        (service.ports[0].target_port.as_str(), service.ports[1].target_port.as_str()),
+        ("8080", "dns")
+    );
     assert_eq!(service.load_balancer_ips, ["198.51.100.7".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!((change.kind, change.source), (ChangeKind::Listed, ChangeSource::Snapshot));
     assert_eq!(change.meta.annotations.keys().collect::<Vec<_>>(), ["team"]);
@@ -115,7 +122,10 @@ fn items_of_a_typed_list_take_their_kind_from_its_head() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!((pods[0].ndots, pods[0].images.as_slice(), pods[0].finished), (Some(2), &["i".to_owned()][..], None));
+    assert_eq!(
+        (pods[0].ndots, pods[0].images.as_slice(), pods[0].finished),
+        (Some(2), &["i".to_owned()][..], None)
+    );
     assert_eq!(pods[1].ips.len(), 2);
     assert_eq!(pods[1].finished, Nanos::parse_rfc3339(b"2026-11-22T03:59:03Z"));
     assert_eq!(found[0].at, ObservedAt::None);
@@ -127,7 +137,10 @@ fn items_of_a_typed_list_take_their_kind_from_its_head() {
 fn items_of_a_typed_yaml_list_take_their_kind_from_its_head_too() {
     let text = "kind: NamespaceList\napiVersion: v1\nitems:\n- metadata:\n    name: default\n- metadata:\n    name: kube-system\n";
     let decoded = decode(Syntax::Yaml, text);
-    assert_eq!(changes(&decoded).iter().map(|change| change.meta.name.as_str()).collect::<Vec<_>>(), ["default", "kube-system"]);
+    assert_eq!(
+        changes(&decoded).iter().map(|change| change.meta.name.as_str()).collect::<Vec<_>>(),
+        ["default", "kube-system"]
+    );
     assert!(changes(&decoded).iter().all(|change| *change.object == Object::Namespace));
     // Documents written as JSON, and a separator at the very end.
     let text = "{\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}\n---\nkind: Namespace\nmetadata: {name: b}\n---";
@@ -163,9 +176,16 @@ fn kinds_of_other_groups_are_not_taken_for_known_ones() {
         object(&value, None, None).map(|(_, object)| object)
     };
     assert_eq!(of("serving.knative.dev/v1", "Service").unwrap().kind(), "Service.serving.knative.dev");
-    assert!(matches!(of("projectcalico.org/v3", "NetworkPolicy").unwrap(), Object::Policy(kind, _) if kind == "NetworkPolicy.projectcalico.org"));
-    assert!(matches!(of("networking.k8s.io/v1", "NetworkPolicy").unwrap(), Object::Policy(kind, spec) if kind == "NetworkPolicy" && *spec == json!({"a": 1})));
-    assert_eq!(of("networking.istio.io/v1", "ServiceEntry").unwrap(), Object::Other("ServiceEntry".into(), Arc::new(json!({"a": 1}))));
+    assert!(
+        matches!(of("projectcalico.org/v3", "NetworkPolicy").unwrap(), Object::Policy(kind, _) if kind == "NetworkPolicy.projectcalico.org")
+    );
+    assert!(
+        matches!(of("networking.k8s.io/v1", "NetworkPolicy").unwrap(), Object::Policy(kind, spec) if kind == "NetworkPolicy" && *spec == json!({"a": 1}))
+    );
+    assert_eq!(
+        of("networking.istio.io/v1", "ServiceEntry").unwrap(),
+        Object::Other("ServiceEntry".into(), Arc::new(json!({"a": 1})))
+    );
     assert_eq!(of("example.org/v1", "Widget").unwrap(), Object::Other("Widget".into(), Arc::new(json!({}))));
     assert!(matches!(of("apps/v1", "Deployment").unwrap(), Object::Controller(..)));
     assert_eq!(of("v1", "Secret"), Err(Skipped::Secret));
@@ -188,9 +208,31 @@ fn only_config_maps_of_cluster_dns_keep_their_data() {
 
 #[test]
 fn what_is_no_object_is_said_with_its_place() {
-    assert_eq!(others(&decode(Syntax::Json, "{\"kind\":\"Pod\",\"metadata\":{}}\n")), ["undecodable at 0: an object without name"]);
-    assert_eq!(others(&decode(Syntax::Json, "{\"a\":{\"b\":1\n{\"kind\":\"Secret\",\"metadata\":{\"name\":\"x\"}}\n")), ["undecodable at 10: JSON cut short", "ignored: a secret, not decoded"]);
+    assert_eq!(
+        others(&decode(Syntax::Json, "{\"kind\":\"Pod\",\"metadata\":{}}\n")),
+        ["undecodable at 0: an object without name"]
+    );
+    assert_eq!(
+        others(&decode(
+            Syntax::Json,
+            "{\"a\":{\"b\":1\n{\"kind\":\"Secret\",\"metadata\":{\"name\":\"x\"}}\n"
+        )),
+        ["undecodable at 10: JSON cut short", "ignored: a secret, not decoded"]
+    );
     assert_eq!(others(&decode(Syntax::Yaml, "a: [1,\nb: }\n"))[0].split(": ").last(), Some("not YAML"));
+}
+
+#[test]
+fn yaml_bombs_end_at_the_budget() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let alias = format!("*a{}", level - 1);
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(", ")));
+    }
+    let error = text::yaml(bomb.as_bytes()).unwrap_err();
+    assert_eq!(error.reason, "YAML over the budget of nodes, depth or aliases");
+    let repeated = text::yaml(b"kind: Pod\nkind: Service\n").unwrap();
+    assert_eq!(repeated, json!({"kind": "Service"}));
 }
 
 /// The text with every secret range replaced by stars.
@@ -218,8 +260,14 @@ fn secret_data_and_environments_are_found_in_json() {
             r#"{"data":{"p":"***"},"kind":"Secret","stringData":{"q":"***"},"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"***"}}}"#,
         ),
         // An item of a SecretList has no kind.
-        (r#",{"metadata":{"name":"x"},"data":{"p":"AA=="},"type":"Opaque"}"#, r#",{"metadata":{"name":"x"},"data":{"p":"***"},"type":"Opaque"}"#),
-        (r#"{"kind":"ConfigMap","data":{"Corefile":". {}"}}"#, r#"{"kind":"ConfigMap","data":{"Corefile":". {}"}}"#),
+        (
+            r#",{"metadata":{"name":"x"},"data":{"p":"AA=="},"type":"Opaque"}"#,
+            r#",{"metadata":{"name":"x"},"data":{"p":"***"},"type":"Opaque"}"#,
+        ),
+        (
+            r#"{"kind":"ConfigMap","data":{"Corefile":". {}"}}"#,
+            r#"{"kind":"ConfigMap","data":{"Corefile":". {}"}}"#,
+        ),
         (
             r#"{"kind":"Pod","spec":{"containers":[{"env":[{"name":"P","value":"hunter2"},{"name":"R","valueFrom":{"x":"y"}}],"image":"i"}]}}"#,
             r#"{"kind":"Pod","spec":{"containers":[{"env":[{"name":"P","value":"***"},{"name":"R","valueFrom":{"x":"y"}}],"image":"i"}]}}"#,
@@ -258,13 +306,23 @@ fn secret_data_and_environments_are_found_in_json() {
 fn secret_data_and_environments_are_found_in_yaml() {
     let masked_yaml = |text: &str| masked(text.as_bytes(), &yaml_ranges(text.as_bytes()));
     assert_eq!(
-        masked_yaml("- apiVersion: v1\n  data:\n    p: c2VjcmV0\n    cert: |\n      LINE1\n      LINE2\n  kind: Secret\n  metadata:\n    name: x\n"),
+        masked_yaml(
+            "- apiVersion: v1\n  data:\n    p: c2VjcmV0\n    cert: |\n      LINE1\n      LINE2\n  kind: Secret\n  metadata:\n    name: x\n"
+        ),
         "- apiVersion: v1\n  data:\n    p: ***\n    cert: ***\n      ***\n      ***\n  kind: Secret\n  metadata:\n    name: x\n"
     );
     assert_eq!(
-        masked_yaml("kind: Pod\nspec:\n  containers:\n  - env:\n    - name: P\n      value: hunter2\n    - name: Q\n      value: |-\n        multi\n        line\n    image: i\n    args:\n    - value: shown\n"),
+        masked_yaml(
+            "kind: Pod\nspec:\n  containers:\n  - env:\n    - name: P\n      value: hunter2\n    - name: Q\n      value: |-\n        multi\n        line\n    image: i\n    args:\n    - value: shown\n"
+        ),
         "kind: Pod\nspec:\n  containers:\n  - env:\n    - name: P\n      value: ***\n    - name: Q\n      value: ***\n        ***\n        ***\n    image: i\n    args:\n    - value: shown\n"
     );
-    assert_eq!(masked_yaml("kind: ConfigMap\ndata:\n  Corefile: x\n"), "kind: ConfigMap\ndata:\n  Corefile: x\n");
-    assert_eq!(masked_yaml("data: {p: AA==}\nkind: \"Secret\" # mine\n"), "data: ***\nkind: \"Secret\" # mine\n");
+    assert_eq!(
+        masked_yaml("kind: ConfigMap\ndata:\n  Corefile: x\n"),
+        "kind: ConfigMap\ndata:\n  Corefile: x\n"
+    );
+    assert_eq!(
+        masked_yaml("data: {p: AA==}\nkind: \"Secret\" # mine\n"),
+        "data: ***\nkind: \"Secret\" # mine\n"
+    );
 }

@@ -80,10 +80,31 @@ pub fn yaml(bytes: &[u8]) -> Result<Value, Unreadable> {
     }
     let text = std::str::from_utf8(text)
         .map_err(|error| Unreadable { reason: "YAML that is not UTF-8", offset: error.valid_up_to() })?;
-    serde_saphyr::from_str(text).map_err(|error| {
+    // Repeated keys: Kubernetes takes the last one. Excerpts of the text must not get into messages.
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let offset = error.location().map_or(0, |place| line_start(text, place.line() as usize));
-        Unreadable { reason: "not YAML", offset }
+        let over = is_over_budget(&error);
+        Unreadable {
+            reason: if over { "YAML over the budget of nodes, depth or aliases" } else { "not YAML" },
+            offset,
+        }
     })
+}
+
+fn is_over_budget(error: &serde_saphyr::Error) -> bool {
+    use serde_saphyr::Error;
+    match error.without_snippet() {
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => true,
+        Error::AliasError { error, .. } => is_over_budget(error),
+        _ => false,
+    }
 }
 
 fn line_start(text: &str, line: usize) -> usize {

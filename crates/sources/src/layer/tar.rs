@@ -73,7 +73,8 @@ impl<'r> Archive<'r> {
             }
             let kind = block[156];
             let size = number(&block[124..136]).ok_or(Damage::Header(self.at - BLOCK as u64))?;
-            let size = if matches!(kind, b'x' | b'g' | b'L' | b'K') { size } else { self.pax.size.unwrap_or(size) };
+            let size =
+                if matches!(kind, b'x' | b'g' | b'L' | b'K') { size } else { self.pax.size.unwrap_or(size) };
             self.content = size;
             self.padding = size.wrapping_neg() % BLOCK as u64;
             if kind == b'5' {

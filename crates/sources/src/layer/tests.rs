@@ -79,7 +79,8 @@ const COREFILE: &[u8] = b".:53 {\n  whoami\n}\n";
 #[test]
 fn containers_in_each_other_are_peeled() {
     let zst = zstd::encode_all(COREFILE, 1).unwrap();
-    let tar = archive(&[member("a/x.zst", b'0', &zst), member("b", b'0', &xz(COREFILE)), member("c", 0, b"note")]);
+    let tar =
+        archive(&[member("a/x.zst", b'0', &zst), member("b", b'0', &xz(COREFILE)), member("c", 0, b"note")]);
     let (got, summary) = peel(&gz(&tar), &Limits::default());
     let shown: Vec<_> = got.leaves.iter().map(|leaf| (leaf.0.as_str(), leaf.1.as_str())).collect();
     assert_eq!(
@@ -113,7 +114,13 @@ fn a_truncated_gzip_gives_what_could_be_read_and_an_error() {
     let mut summary = None;
     struct Split<'a>(&'a mut Option<crate::piece::SplitSummary>);
     impl Visitor for Split<'_> {
-        fn leaf(&mut self, _: &LayerPath, format: &Format, _: &[u8], reader: &mut dyn Read) -> io::Result<()> {
+        fn leaf(
+            &mut self,
+            _: &LayerPath,
+            format: &Format,
+            _: &[u8],
+            reader: &mut dyn Read,
+        ) -> io::Result<()> {
             *self.0 = Some(crate::lines::split(reader, &mut |_| Ok(()))?);
             assert_eq!(format, &Format::Unknown("text of no known kind"));
             Ok(())
@@ -131,6 +138,26 @@ fn a_short_truncated_file_is_a_loss_too() {
     for cut in 3..whole.len() - 1 {
         let (got, summary) = peel(&whole[..cut], &Limits::default());
         assert!(got.leaves.iter().any(|leaf| leaf.3) || !summary.losses.is_empty(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_loss_that_nobody_reads_to_is_told_and_one_that_was_met_is_not_told_again() {
+    struct Idle;
+    impl Visitor for Idle {
+        fn leaf(&mut self, _: &LayerPath, _: &Format, _: &[u8], _: &mut dyn Read) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let small = gz(&[COREFILE; 9].concat());
+    let large = gz(&(0..200_000u32).flat_map(|n| format!("line {n}\n").into_bytes()).collect::<Vec<_>>());
+    for whole in [small, large] {
+        let cut = &whole[..whole.len() - 9];
+        let summary = open(&mut { cut }, &Limits::default(), &mut Idle).unwrap();
+        let told: Vec<_> = summary.losses.iter().map(|(path, loss)| (path.to_string(), loss.cause)).collect();
+        assert_eq!(told, [("gz".to_owned(), "truncated-file")]);
+        let (got, summary) = peel(cut, &Limits::default());
+        assert!(got.leaves[0].3 && summary.losses.is_empty());
     }
 }
 
@@ -162,7 +189,8 @@ fn bounds_are_losses_and_never_silent() {
 
 #[test]
 fn links_are_skipped_and_names_are_only_labels() {
-    let mut long = member("././@LongLink", b'L', &[b"very/".repeat(40), b"../../etc/passwd\0".to_vec()].concat());
+    let mut long =
+        member("././@LongLink", b'L', &[b"very/".repeat(40), b"../../etc/passwd\0".to_vec()].concat());
     long.extend(member("short", b'0', COREFILE));
     let pax = member("pax", b'x', b"25 path=\xce\xb1/\x1b[31mred\\name\n");
     let tar = archive(&[
@@ -211,7 +239,11 @@ fn hostile_tars_end_in_losses() {
 
 #[test]
 fn random_damage_never_panics() {
-    let tar = archive(&[member("a", b'0', COREFILE), member("x", b'x', b"9 size=1\n"), member("b", b'0', COREFILE)]);
+    let tar = archive(&[
+        member("a", b'0', COREFILE),
+        member("x", b'x', b"9 size=1\n"),
+        member("b", b'0', COREFILE),
+    ]);
     for base in [gz(&tar), zstd::encode_all(&tar[..], 1).unwrap(), xz(&tar), tar] {
         for at in 0..base.len().min(700) {
             let mut bytes = base.clone();

@@ -67,8 +67,14 @@ fn kubernetes_json_is_told_apart() {
         (r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}"#, &objects),
         (r#"[{"apiVersion":"v1","kind":"Service"}]"#, &objects),
         (r#"{"type":"ADDED","object":{"kind":"Pod","apiVersion":"v1"}}"#, &Format::KubeWatch),
-        (r#"{"received":"2026-01-01T00:00:00Z","event":{"type":"BOOKMARK","object":{}}}"#, &Format::KubeWatch),
-        (r#"{"received":"2026-01-01T00:00:00Z","type":"DELETED","object":{"kind":"Pod"}}"#, &Format::KubeWatch),
+        (
+            r#"{"received":"2026-01-01T00:00:00Z","event":{"type":"BOOKMARK","object":{}}}"#,
+            &Format::KubeWatch,
+        ),
+        (
+            r#"{"received":"2026-01-01T00:00:00Z","type":"DELETED","object":{"kind":"Pod"}}"#,
+            &Format::KubeWatch,
+        ),
         (r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata"}"#, &Format::Audit),
         (r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{"auditID":"x"}]}"#, &Format::Audit),
     ] {
@@ -86,7 +92,10 @@ fn kubernetes_json_is_told_apart() {
 fn yaml_and_corefiles_are_told_apart() {
     let yaml = Format::KubeObjects(Syntax::Yaml);
     assert_eq!(format_of(b"apiVersion: v1\nkind: ConfigMap\ndata:\n  Corefile: |\n    .:53 {\n"), yaml);
-    assert_eq!(format_of(b"\xef\xbb\xbf---\r\napiVersion: v1\r\nitems:\r\n- apiVersion: v1\r\n  kind: Pod\r\n"), yaml);
+    assert_eq!(
+        format_of(b"\xef\xbb\xbf---\r\napiVersion: v1\r\nitems:\r\n- apiVersion: v1\r\n  kind: Pod\r\n"),
+        yaml
+    );
     assert_eq!(format_of(b"{\"kind\":\"Pod\",\"apiVersion\":\"v1\"}\n---\napiVersion: v1\n"), yaml);
     let prose = "# Recipe\n\nSave this:\n\n```yaml\napiVersion: v1\nkind: Pod\n```\n";
     assert_eq!(unknown(prose.as_bytes()), "text of no known kind");
@@ -100,7 +109,12 @@ fn yaml_and_corefiles_are_told_apart() {
     ] {
         assert_eq!(format_of(corefile.as_bytes()), Format::Corefile, "{corefile}");
     }
-    for other in ["server {\n listen 80;\n}\n", "fn main() {\n  log();\n}\n", "a.b {\n color: red;\n}\n", "hello. world\n"] {
+    for other in [
+        "server {\n listen 80;\n}\n",
+        "fn main() {\n  log();\n}\n",
+        "a.b {\n color: red;\n}\n",
+        "hello. world\n",
+    ] {
         assert_eq!(unknown(other.as_bytes()), "text of no known kind", "{other}");
     }
 }
@@ -108,9 +122,15 @@ fn yaml_and_corefiles_are_told_apart() {
 #[test]
 fn logs_of_coredns_are_told_in_their_wrappings() {
     let line = "[INFO] 10.244.1.7:40512 - 5513 \"A IN web.shop.svc.cluster.local. udp 49 false 1232\" NOERROR qr,aa,rd 96 0.000120s";
-    let docker = serde_json::json!({"log": format!("{line}\n"), "stream": "stdout", "time": "2026-11-22T03:55:59.9Z"});
+    let docker =
+        serde_json::json!({"log": format!("{line}\n"), "stream": "stdout", "time": "2026-11-22T03:55:59.9Z"});
     let json = r#"{"time":"2026-11-22T03:55:59.901294713Z","level":"INFO","msg":"x","plugin":"log","client_ip":"127.0.0.1","client_port":50145,"qname":"nx.example.","qtype":"A","qclass":"IN","protocol":"udp","id":10450,"opcode":0,"request_size":51,"dnssec_ok":false,"bufsize":1232,"rcode":"NXDOMAIN","response_size":101,"duration_seconds":0.002753953}"#;
-    for text in [line.to_owned(), format!("2026-11-22T03:55:59.9Z stdout F {line}"), docker.to_string(), json.to_owned()] {
+    for text in [
+        line.to_owned(),
+        format!("2026-11-22T03:55:59.9Z stdout F {line}"),
+        docker.to_string(),
+        json.to_owned(),
+    ] {
         let format = format_of(format!("\r\n{text}\n").as_bytes());
         assert!(matches!(format, Format::CoreDnsLog(_)), "{text}: {format}");
     }

@@ -125,10 +125,18 @@ fn yaml_documents_and_list_items_are_records() {
     let list = "apiVersion: v1\nitems:\n- a: 1\n  b:\n  - c\n- a: 2\n\nkind: List\nmetadata:\n  x: y\n";
     assert_eq!(
         texts(&YAML, list),
-        ["apiVersion: v1\nitems:\n", "- a: 1\n  b:\n  - c\n", "- a: 2\n\n", "kind: List\nmetadata:\n  x: y\n"]
+        [
+            "apiVersion: v1\nitems:\n",
+            "- a: 1\n  b:\n  - c\n",
+            "- a: 2\n\n",
+            "kind: List\nmetadata:\n  x: y\n"
+        ]
     );
     let indented = "items:\n  - a: 1\n    l:\n      - q\n  - a: 2\nkind: List\n";
-    assert_eq!(texts(&YAML, indented), ["items:\n", "  - a: 1\n    l:\n      - q\n", "  - a: 2\n", "kind: List\n"]);
+    assert_eq!(
+        texts(&YAML, indented),
+        ["items:\n", "  - a: 1\n    l:\n      - q\n", "  - a: 2\n", "kind: List\n"]
+    );
     assert_eq!(texts(&YAML, "- a: 1\r\n- a: 2\r\n"), ["- a: 1\r\n", "- a: 2\r\n"]);
 }
 
@@ -137,13 +145,14 @@ fn a_line_of_two_gigabytes_passes_with_bounded_pieces() {
     let len = 2u64 << 30;
     let mut total = 0u64;
     let mut last = true;
-    let summary = split(&Format::CoreDnsLog(Dialect::default()), &mut io::repeat(b'x').take(len), &mut |piece| {
-        assert!(piece.bytes.len() <= MAX_PIECE && piece.ordinal == 0);
-        total += piece.bytes.len() as u64;
-        last = piece.more;
-        Ok(())
-    })
-    .unwrap();
+    let summary =
+        split(&Format::CoreDnsLog(Dialect::default()), &mut io::repeat(b'x').take(len), &mut |piece| {
+            assert!(piece.bytes.len() <= MAX_PIECE && piece.ordinal == 0);
+            total += piece.bytes.len() as u64;
+            last = piece.more;
+            Ok(())
+        })
+        .unwrap();
     assert_eq!((total, summary.records, last), (len, 1, false));
 }
 
@@ -164,8 +173,30 @@ fn long_records_of_every_format_are_total() {
 
 fn structural() -> impl Strategy<Value = Vec<u8>> {
     let parts = prop::sample::select(vec![
-        "{", "}", "[", "]", "\"", "\\", ",", ":", "\n", " ", "  ", "- ", "---", "items", "\"items\":[", "items:\n",
-        "kind: List", "a: 1", "\r\n", "\u{feff}", "\0\0\0\0", "\0\0\0\u{4}", "#", "...",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        "\\",
+        ",",
+        ":",
+        "\n",
+        " ",
+        "  ",
+        "- ",
+        "---",
+        "items",
+        "\"items\":[",
+        "items:\n",
+        "kind: List",
+        "a: 1",
+        "\r\n",
+        "\u{feff}",
+        "\0\0\0\0",
+        "\0\0\0\u{4}",
+        "#",
+        "...",
     ]);
     prop::collection::vec(parts, 0..60).prop_map(|parts| parts.concat().into_bytes())
 }

@@ -75,7 +75,8 @@ fn a_kind_is_live_by_itself() {
 #[test]
 fn an_update_is_bounded_by_its_write_and_its_receipt() {
     let of = |written: Option<&str>, received: Option<&str>| {
-        let mut event = json!({"type": "MODIFIED", "object": pod("a", "2026-11-22T03:00:00Z", written, json!({}))});
+        let mut event =
+            json!({"type": "MODIFIED", "object": pod("a", "2026-11-22T03:00:00Z", written, json!({}))});
         if let Some(received) = received {
             event = json!({"received": received, "event": event});
         }
@@ -116,7 +117,9 @@ fn a_deletion_is_not_before_it_was_asked_for() {
         Interval { lo: time("2026-11-22T04:00:00Z"), hi: time("2026-11-22T04:00:03Z") }
     );
     let out = run(&[json!({"type": "DELETED", "object": gone})]);
-    assert!(matches!(change(&out[0]).at, ObservedAt::Known(at, ClockBasis::Inferred) if at.lo == time("2026-11-22T04:00:00Z")));
+    assert!(
+        matches!(change(&out[0]).at, ObservedAt::Known(at, ClockBasis::Inferred) if at.lo == time("2026-11-22T04:00:00Z"))
+    );
 }
 
 #[test]
@@ -128,14 +131,54 @@ fn an_expired_watch_is_a_loss_and_ends_being_live() {
         json!({"type": "ADDED", "object": pod("a", "2026-11-22T03:00:00Z", None, json!({}))}),
     ]);
     let Decoded::Observation(seen) = &out[1] else { panic!() };
-    assert!(matches!(&seen.event, Event::Loss(loss) if loss.cause == "watch-expired" && loss.text.contains("410")));
+    assert!(
+        matches!(&seen.event, Event::Loss(loss) if loss.cause == "watch-expired" && loss.text.contains("410"))
+    );
     assert_eq!(change(&out[2]).kind, ChangeKind::Listed);
+}
+
+#[test]
+fn a_list_before_the_stream_is_split_and_still_read() {
+    let text = concat!(
+        r#"{"kind":"PodList","apiVersion":"v1","received":"2026-11-22T04:00:00Z","items":[{"metadata":{"name":"a"}},"#,
+        r#"{"metadata":{"name":"b"}}]}"#,
+        "\n",
+        r#"{"type":"DELETED","object":{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"}}}"#,
+        "\n"
+    );
+    let mut decoder = Watch::new(DecodeContext::new(0, OriginId(0)));
+    let mut out = Vec::new();
+    crate::piece::cut(
+        &mut crate::kube::records::JsonRecords::default(),
+        &mut text.as_bytes(),
+        &mut |piece| {
+            decoder.decode(piece.ordinal, piece.bytes, &mut out);
+            Ok(())
+        },
+    )
+    .unwrap();
+    let kinds = out.iter().filter_map(|one| match one {
+        Decoded::Change(change) => Some((change.kind, change.meta.name.clone(), change.seen_at.is_some())),
+        Decoded::Observation(_) => None,
+    });
+    assert_eq!(
+        kinds.collect::<Vec<_>>(),
+        [
+            (ChangeKind::Listed, "a".to_owned(), true),
+            (ChangeKind::Listed, "b".to_owned(), true),
+            (ChangeKind::Deleted, "a".to_owned(), false)
+        ]
+    );
 }
 
 #[test]
 fn lists_and_bare_objects_in_a_stream_are_listed() {
     let list = json!({"received": "2026-11-22T04:00:00Z", "kind": "PodList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]});
     let out = run(&[list, json!({"kind": "Secret", "metadata": {"name": "s"}})]);
-    assert!(out[..2].iter().all(|one| change(one).kind == ChangeKind::Listed && change(one).seen_at.is_some()));
-    assert!(matches!(&out[2], Decoded::Observation(seen) if seen.event == Event::Ignored("a secret, not decoded")));
+    assert!(
+        out[..2].iter().all(|one| change(one).kind == ChangeKind::Listed && change(one).seen_at.is_some())
+    );
+    assert!(
+        matches!(&out[2], Decoded::Observation(seen) if seen.event == Event::Ignored("a secret, not decoded"))
+    );
 }

@@ -71,7 +71,9 @@ fn times_read_from_a_watch_hold_what_the_audit_log_saw() {
             written.extend(change.at.interval().map(|at| (key(change), at)));
         }
         for (_, change) in all.iter().filter(|(is_audit, _)| !*is_audit) {
-            let (Some(told), Some(truth)) = (change.at.interval(), written.get(&key(change))) else { continue };
+            let (Some(told), Some(truth)) = (change.at.interval(), written.get(&key(change))) else {
+                continue;
+            };
             compared += 1;
             // The recorder and the API server share a clock here; 50 ms are for the order of two reads of it.
             assert!(

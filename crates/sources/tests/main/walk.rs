@@ -33,7 +33,13 @@ impl Leaf {
 struct Count(Vec<Leaf>);
 
 impl Visitor for Count {
-    fn leaf(&mut self, layer: &LayerPath, format: &Format, _: &[u8], reader: &mut dyn Read) -> io::Result<()> {
+    fn leaf(
+        &mut self,
+        layer: &LayerPath,
+        format: &Format,
+        _: &[u8],
+        reader: &mut dyn Read,
+    ) -> io::Result<()> {
         let mut decoder = decoder(format, DecodeContext::new(0, OriginId(0)));
         let mut counts = BTreeMap::new();
         let mut changes = Vec::new();
@@ -63,7 +69,14 @@ impl Visitor for Count {
         tally(&mut out);
         let losses = summary.losses.iter().map(|loss| loss.cause).collect();
         let layer = layer.to_string();
-        self.0.push(Leaf { layer, format: format.clone(), records: summary.records, losses, changes, counts });
+        self.0.push(Leaf {
+            layer,
+            format: format.clone(),
+            records: summary.records,
+            losses,
+            changes,
+            counts,
+        });
         Ok(())
     }
 }
