@@ -3,6 +3,8 @@
 //! A byte order mark, CRLF and leading blank lines are tolerated. What is not known is named by what it looks like.
 //! Deliberately absent: reading beyond the head.
 
+mod corefile;
+
 use std::fmt;
 
 use serde_json::Value;
@@ -156,7 +158,7 @@ fn text(head: &[u8]) -> Format {
     if is_kube_yaml(body) {
         return Format::KubeObjects(Syntax::Yaml);
     }
-    if is_corefile(body) {
+    if corefile::is_corefile(utf8_head(body)) {
         return Format::Corefile;
     }
     if let Some(dialect) = corednslog::detect(head) {
@@ -321,95 +323,6 @@ fn begins_yaml(line: &[u8]) -> bool {
     }
     let key = line.iter().take_while(|b| b.is_ascii_alphanumeric() || b"-_./\"'".contains(b)).count();
     key > 0 && line.get(key) == Some(&b':') && line.get(key + 1).is_none_or(|b| matches!(b, b' ' | b'\t'))
-}
-
-/// Plugins by which a server block is told from any other text with braces; those that other programs' configurations
-/// know too (`root`, `header`, `import` …) are left out.
-const PLUGINS: [&str; 49] = [
-    "acl",
-    "any",
-    "auto",
-    "autopath",
-    "azure",
-    "bind",
-    "bufsize",
-    "cache",
-    "cancel",
-    "chaos",
-    "clouddns",
-    "debug",
-    "dns64",
-    "dnssec",
-    "dnstap",
-    "dynupdate",
-    "erratic",
-    "errors",
-    "etcd",
-    "file",
-    "forward",
-    "geoip",
-    "grpc",
-    "health",
-    "hosts",
-    "k8s_external",
-    "kubernetes",
-    "loadbalance",
-    "local",
-    "log",
-    "loop",
-    "metadata",
-    "minimal",
-    "multisocket",
-    "nomad",
-    "nsid",
-    "pprof",
-    "prometheus",
-    "proxyproto",
-    "quic",
-    "ready",
-    "reload",
-    "rewrite",
-    "route53",
-    "secondary",
-    "siit",
-    "template",
-    "trace",
-    "whoami",
-];
-
-/// Server blocks: `KEY… {`, plugins, `}`. The first block must hold a known plugin, or there is a known plugin beside
-/// a key without braces.
-fn is_corefile(body: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(utf8_head(body)) else { return false };
-    let mut lines = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .filter(|line| !line.is_empty() && !line.starts_with("import "));
-    let Some(first) = lines.next() else { return false };
-    let (keys, braces) = first.strip_suffix('{').map_or((first, false), |keys| (keys.trim_end(), true));
-    if !keys.split([' ', '\t', ',']).filter(|key| !key.is_empty()).all(is_key) || keys.is_empty() {
-        return false;
-    }
-    let mut known = 0usize;
-    for line in lines.take(200) {
-        let word = line.split_whitespace().next().unwrap_or_default();
-        match word {
-            "}" | "{" => {}
-            _ if PLUGINS.contains(&word) => known += 1,
-            _ if !braces && known == 0 => return false,
-            _ => {}
-        }
-        if word == "}" && known > 0 {
-            return true;
-        }
-    }
-    known > 0
-}
-
-/// A zone, a zone with port, a URL-like key, a snippet's name or a variable; a bare word could be anything.
-fn is_key(key: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/[]{}$%()*".contains(c);
-    key.chars().all(plain) && (key.starts_with('(') || key.starts_with("{$") || key.contains(['.', ':', '/']))
 }
 
 /// The head without a character cut at its end.

@@ -106,6 +106,8 @@ fn yaml_and_corefiles_are_told_apart() {
         "import conf/*\n\n. {\n whoami\n}\n",
         "tls://.:853 {\n  tls a b\n  forward . /etc/resolv.conf\n}",
         ".\nwhoami\n",
+        "com {\n whoami\n health :8080\n}\nnet {\n log\n}\n",
+        ". {\n header {\n  response set ra\n }\n}\n",
     ] {
         assert_eq!(format_of(corefile.as_bytes()), Format::Corefile, "{corefile}");
     }
@@ -114,6 +116,8 @@ fn yaml_and_corefiles_are_told_apart() {
         "fn main() {\n  log();\n}\n",
         "a.b {\n color: red;\n}\n",
         "hello. world\n",
+        "example.com {\n respond x\n}\n",
+        "http {\n log {\n  a b\n }\n root /srv\n gzip on\n}\n",
     ] {
         assert_eq!(unknown(other.as_bytes()), "text of no known kind", "{other}");
     }
