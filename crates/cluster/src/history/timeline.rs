@@ -169,6 +169,8 @@ struct Draft {
     listed: bool,
     /// Last instant at which a list showed it.
     held: Option<Nanos>,
+    /// Last instant at which a record showed it, by the record's own time.
+    sighted: Option<Nanos>,
     state: State,
     source: ChangeSource,
 }
@@ -219,6 +221,10 @@ fn draft(change: &ClusterChange, dumped: &Dumped) -> Draft {
         }
         began.hi = began.hi.max(began.lo);
     }
+    if let (ChangeKind::Listed, Some(written)) = (change.kind, change.at.interval()) {
+        // The last write that changed something: the state has held since, though an earlier one may look the same.
+        began.hi = began.hi.min(written.hi.max(began.lo));
+    }
     let dumped = dumped.get(&change.record.item).map(|at| Interval::at(*at));
     let untimed = change.source == ChangeSource::Snapshot && change.seen_at.is_none();
     let seen = change.seen_at.or_else(|| change.at.interval()).or(dumped);
@@ -238,6 +244,7 @@ fn draft(change: &ClusterChange, dumped: &Dumped) -> Draft {
         exact: change.source == ChangeSource::Audit && told.is_some(),
         listed: change.kind == ChangeKind::Listed,
         held: held.filter(|_| !deleted).map(|seen| seen.lo),
+        sighted: change.seen_at.map(|seen| seen.lo),
         state: State { meta: change.meta.clone(), object: change.object.clone(), record: change.record },
         source: change.source,
     }
@@ -279,6 +286,7 @@ fn tighten(into: &mut Draft, other: Draft) {
     into.listed |= other.listed;
     into.born |= other.born;
     into.held = into.held.max(other.held);
+    into.sighted = into.sighted.max(other.sighted);
     // An audited request may show less of the object than a watch or list does.
     if into.source == ChangeSource::Audit && other.source != ChangeSource::Audit {
         into.state = other.state;
@@ -350,8 +358,10 @@ fn place(kind: Kind, drafts: Vec<Draft>, coverage: &Coverage) -> Vec<Entry> {
 fn entry(kind: Kind, draft: Draft, next: Option<Interval>, coverage: &Coverage) -> Entry {
     let held_to = draft.held.map_or(draft.began.hi, |held| held.max(draft.began.hi));
     let ended = next.unwrap_or(Interval { lo: held_to, hi: NEVER });
-    let span = coverage.span_at(kind, held_to);
-    let covered_to = span.map_or(held_to, |span| span.hi);
+    // From the record that shows it on, a change would have been seen.
+    let sighted = draft.sighted.unwrap_or(held_to);
+    let span = coverage.span_at(kind, held_to).or_else(|| coverage.span_at(kind, sighted));
+    let covered_to = span.map_or(held_to, |span| span.hi.max(held_to));
     let known_to = match next {
         None => covered_to,
         Some(next) => covered_to.min(next.lo).max(draft.began.hi),

@@ -12,6 +12,10 @@ pub mod compare;
 pub mod config;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_corefile;
+#[cfg(test)]
+mod tests_random;
 
 use std::sync::Arc;
 

@@ -1,0 +1,222 @@
+//! Verdicts under a Corefile: what the kubernetes plugin was told, what stands before it, what was in force when.
+
+use truename_model::name::Name;
+use truename_model::object::ChangeKind::{Created, Updated};
+use truename_model::object::{ConfigMap, Object};
+use truename_model::rr::{Body, Class, Flags, Question, Rcode, Rdata, Record, Rtype};
+use truename_model::verdict::{Explanation, Verdict, WhyUnverifiable};
+
+use super::{Judgement, Truth};
+use crate::fixture::{Told, at, meta, service};
+use crate::history::CorefileHistory;
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// The kubeadm Corefile with `lines` put before kubernetes.
+fn corefile(lines: &str) -> String {
+    format!(
+        ".:53 {{\n    errors\n    ready\n{lines}    kubernetes cluster.local in-addr.arpa ip6.arpa {{\n        pods insecure\n        \
+         fallthrough in-addr.arpa ip6.arpa\n        ttl 30\n    }}\n    forward . /etc/resolv.conf\n    cache 30\n    reload\n}}\n"
+    )
+}
+
+fn config(text: &str) -> Object {
+    Object::ConfigMap(ConfigMap { data: [("Corefile".to_owned(), text.to_owned())].into() })
+}
+
+struct Setting {
+    told: Told,
+    corefiles: CorefileHistory,
+}
+
+impl Setting {
+    /// Texts, each in force from its time in milliseconds.
+    fn new(texts: &[(i64, String)]) -> Self {
+        let mut told = Told::new();
+        told.watch(1_000, Created, meta("shop", "web"), service(&["10.96.1.1"], &[("http", 80)]));
+        for (index, (millis, text)) in texts.iter().enumerate() {
+            let kind = if index == 0 { Created } else { Updated };
+            told.watch(*millis, kind, meta("kube-system", "coredns"), config(text));
+        }
+        let mut corefiles = CorefileHistory::new();
+        told.changes.iter().for_each(|change| {
+            corefiles.fold(change);
+        });
+        corefiles.finish();
+        Self { told, corefiles }
+    }
+
+    fn judge(&self, asked: &str, rtype: Rtype, rcode: Rcode, answers: &[(&str, &str, u32)], millis: i64) -> Judgement {
+        let history = self.told.history(10_000_000);
+        let truth = Truth::new(&history, &self.corefiles);
+        let question = Question { name: name(asked), rtype, class: Class::IN };
+        let mut body = Body::question_only(question.clone());
+        body.sections_seen = true;
+        for (owner, data, ttl) in answers {
+            let rdata = match data.parse::<std::net::IpAddr>() {
+                Ok(std::net::IpAddr::V4(ip)) => Rdata::A(ip),
+                Ok(std::net::IpAddr::V6(ip)) => Rdata::Aaaa(ip),
+                Err(_) => Rdata::Cname(name(data)),
+            };
+            let rtype = if matches!(rdata, Rdata::Cname(_)) { Rtype::CNAME } else { rtype };
+            body.answers.push(Record { owner: name(owner), rtype, class: Class::IN, ttl: *ttl, rdata });
+        }
+        truth.judge(&question, Some(rcode), Flags(0), &body, at(millis), Some("1.15.0"))
+    }
+
+    fn word(&self, asked: &str, data: &str, millis: i64) -> String {
+        word(&self.judge(asked, Rtype::A, Rcode::NOERROR, &[(asked, data, 30)], millis))
+    }
+}
+
+fn word(judgement: &Judgement) -> String {
+    match judgement {
+        Judgement::Verdict(Verdict::Explained { by: Explanation::Corefile { line, text, .. } }) => {
+            format!("line {line}: {text}")
+        }
+        Judgement::Verdict(Verdict::Contradicted { how, .. }) => how.phrase().to_owned(),
+        Judgement::Verdict(Verdict::Unverifiable { why }) => format!("{why:?}"),
+        Judgement::Verdict(verdict) => verdict.word().to_owned(),
+        Judgement::NotCluster => "not cluster".to_owned(),
+        Judgement::Chase(chase) => format!("chase {}", chase.target),
+    }
+}
+
+const WEB: &str = "web.shop.svc.cluster.local";
+
+#[test]
+fn a_tampered_corefile_explains_its_answers_while_it_may_be_in_force() {
+    let hosts = "    hosts {\n        6.6.6.6 web.shop.svc.cluster.local\n        fallthrough\n    }\n";
+    let setting =
+        Setting::new(&[(1_000, corefile("")), (500_000, corefile(hosts)), (900_000, corefile(""))]);
+    for (millis, data, expected) in [
+        (499_000, "6.6.6.6", "wrong address"),
+        (501_000, "6.6.6.6", "line 5: 6.6.6.6 web.shop.svc.cluster.local"),
+        (501_000, "10.96.1.1", "verified"),
+        // Reverted, but the kubelet and `reload` may lag.
+        (1_000_000, "6.6.6.6", "line 5: 6.6.6.6 web.shop.svc.cluster.local"),
+        (1_081_000, "6.6.6.6", "wrong address"),
+        (800_000, "7.7.7.7", "wrong address"),
+    ] {
+        assert_eq!(setting.word(WEB, data, millis), expected, "{data} at {millis}");
+    }
+}
+
+#[test]
+fn rewrites_explain_the_names_they_turn_into_others() {
+    let rewrite = "    rewrite name exact web.shop.svc.cluster.local evil.example\n";
+    let setting = Setting::new(&[(1_000, corefile(rewrite))]);
+    let expected = "line 4: rewrite name exact web.shop.svc.cluster.local evil.example";
+    assert_eq!(setting.word(WEB, "6.6.6.6", 500_000), expected);
+    // A rewrite onto a cluster name is only as good as what that name gives.
+    let alias = "    rewrite name exact short.example web.shop.svc.cluster.local\n";
+    let setting = Setting::new(&[(1_000, corefile(alias))]);
+    assert_eq!(
+        setting.word("short.example", "10.96.1.1", 500_000),
+        "line 4: rewrite name exact short.example web.shop.svc.cluster.local"
+    );
+    assert_eq!(setting.word("short.example", "6.6.6.6", 500_000), "wrong address");
+    assert_eq!(setting.word("other.example", "6.6.6.6", 500_000), "not cluster");
+}
+
+#[test]
+fn templates_answer_before_kubernetes() {
+    let template = "    template IN A cluster.local {\n        match ^api[.]\n        answer \"{{ .Name }} 60 IN A 6.6.6.6\"\n        fallthrough\n    }\n";
+    let setting = Setting::new(&[(1_000, corefile(template))]);
+    let judged = setting.word("api.shop.svc.cluster.local", "6.6.6.6", 500_000);
+    assert!(judged.starts_with("line 4: template IN A cluster.local"), "{judged}");
+    assert_eq!(setting.word("api.shop.svc.cluster.local", "7.7.7.7", 500_000), "should not exist");
+}
+
+#[test]
+fn plugins_with_data_elsewhere_leave_the_answer_open() {
+    let setting = Setting::new(&[(1_000, corefile("    hosts /etc/coredns/extra {\n        fallthrough\n    }\n"))]);
+    let expected = format!("{:?}", WhyUnverifiable::StateElsewhere("hosts".to_owned()));
+    assert_eq!(setting.word(WEB, "6.6.6.6", 500_000), expected);
+    assert_eq!(setting.word(WEB, "10.96.1.1", 500_000), "verified");
+}
+
+#[test]
+fn row_41_dns64_makes_addresses_of_cluster_names() {
+    let setting = Setting::new(&[(1_000, corefile("    dns64 {\n        allow_ipv4\n    }\n"))]);
+    let judge = |ip: &str| word(&setting.judge(WEB, Rtype::AAAA, Rcode::NOERROR, &[(WEB, ip, 30)], 500_000));
+    assert_eq!(judge("64:ff9b::10.96.1.1"), "line 4: dns64 {");
+    assert_eq!(judge("64:ff9b::6.6.6.6"), "should not exist");
+}
+
+#[test]
+fn row_42_autopath_answers_with_an_alias_to_the_name_it_found() {
+    let setting = Setting::new(&[(1_000, corefile("    autopath @kubernetes\n"))]);
+    let asked = "www.example.com.shop.svc.cluster.local";
+    let answers = [(asked, "www.example.com", 320), ("www.example.com", "192.0.2.7", 320)];
+    let judged = setting.judge(asked, Rtype::A, Rcode::NOERROR, &answers, 500_000);
+    let Judgement::Chase(chase) = judged else { panic!("{judged:?}") };
+    assert_eq!((chase.target, chase.rest.len()), (name("www.example.com"), 1));
+    assert!(matches!(chase.explained, Some(Explanation::Corefile { line: 4, .. })));
+    let asked = "web.shop.svc.shop.svc.cluster.local";
+    let answers = [(asked, WEB, 30), (WEB, "10.96.1.1", 30)];
+    let judged = setting.judge(asked, Rtype::A, Rcode::NOERROR, &answers, 500_000);
+    assert_eq!(word(&judged), "line 4: autopath @kubernetes");
+}
+
+#[test]
+fn ttls_are_bounded_by_the_option_unless_a_rule_or_cache_raises_them() {
+    let ttl = |lines: &str, ttl: u32| {
+        let setting = Setting::new(&[(1_000, corefile(lines))]);
+        word(&setting.judge(WEB, Rtype::A, Rcode::NOERROR, &[(WEB, "10.96.1.1", ttl)], 500_000))
+    };
+    assert_eq!(ttl("", 30), "verified");
+    assert_eq!(ttl("", 31), "TTL beyond configuration");
+    let rule = "    rewrite ttl suffix cluster.local 300\n";
+    assert_eq!(ttl(rule, 300), "line 4: rewrite ttl suffix cluster.local 300");
+}
+
+#[test]
+fn a_version_that_cannot_start_leaves_its_predecessor_running() {
+    let broken = "    no_such_plugin\n";
+    let hosts = "    hosts {\n        6.6.6.6 web.shop.svc.cluster.local\n        fallthrough\n    }\n";
+    let setting = Setting::new(&[(1_000, corefile(hosts)), (500_000, corefile(broken))]);
+    assert_eq!(setting.word(WEB, "6.6.6.6", 1_000_000), "line 5: 6.6.6.6 web.shop.svc.cluster.local");
+}
+
+#[test]
+fn without_a_corefile_only_agreement_is_claimed() {
+    let setting = Setting::new(&[]);
+    let history = setting.told.history(10_000_000);
+    let truth = Truth::new(&history, &setting.corefiles).with_domain(name("cluster.local"));
+    let question = Question { name: name(WEB), rtype: Rtype::A, class: Class::IN };
+    let mut body = Body::question_only(question.clone());
+    body.sections_seen = true;
+    let mut judge = |ip: [u8; 4]| {
+        let rdata = Rdata::A(ip.into());
+        body.answers = vec![Record { owner: name(WEB), rtype: Rtype::A, class: Class::IN, ttl: 300, rdata }];
+        word(&truth.judge(&question, Some(Rcode::NOERROR), Flags(0), &body, at(500_000), None))
+    };
+    assert_eq!(judge([10, 96, 1, 1]), "verified");
+    assert_eq!(judge([6, 6, 6, 6]), "NoCorefile");
+    assert_eq!(setting.word(WEB, "6.6.6.6", 500_000), "NoCorefile");
+    assert_eq!(setting.word("www.example.com", "6.6.6.6", 500_000), "not cluster");
+}
+
+#[test]
+fn what_shows_no_answer_is_not_judged() {
+    let setting = Setting::new(&[(1_000, corefile(""))]);
+    let history = setting.told.history(10_000_000);
+    let truth = Truth::new(&history, &setting.corefiles);
+    let question = Question { name: name(WEB), rtype: Rtype::A, class: Class::IN };
+    let body = Body::question_only(question.clone());
+    let judge = |rcode: Option<Rcode>, question: &Question, body: &Body| {
+        word(&truth.judge(question, rcode, Flags(0), body, at(500_000), None))
+    };
+    assert_eq!(judge(Some(Rcode::NOERROR), &question, &body), "AnswerNotSeen");
+    assert_eq!(judge(Some(Rcode::SERVFAIL), &question, &body), "ServerFailure");
+    assert_eq!(judge(Some(Rcode::REFUSED), &question, &body), "ServerFailure");
+    assert_eq!(judge(None, &question, &body), "NoResponse");
+    let seen = Body { sections_seen: true, ..body };
+    let any = Question { rtype: Rtype::ANY, ..question.clone() };
+    assert_eq!(judge(Some(Rcode::NOERROR), &any, &seen), "OutOfModel(\"ANY questions\")");
+    let damaged = Body { malformed: Some("cut"), ..seen };
+    assert_eq!(judge(Some(Rcode::NOERROR), &question, &damaged), "Damaged");
+}
