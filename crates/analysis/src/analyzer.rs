@@ -312,3 +312,7 @@ pub fn why_word(why: &WhyUnverifiable) -> &'static str {
         WhyUnverifiable::OutOfModel(_) => "out of model",
     }
 }
+
+#[cfg(test)]
+#[path = "analyzer_tests.rs"]
+mod tests;

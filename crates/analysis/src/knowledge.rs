@@ -141,6 +141,15 @@ impl<'a> ClusterKnowledge<'a> {
         Self { history, corefiles, truth, domain }
     }
 
+    /// The one pod that ever showed the address of a DNS server, where nobody is known to hold it at the time.
+    fn only_server(&self, ip: IpAddr) -> DnsRole {
+        let mut names = self.history.pods_at(ip).iter().map(|id| &self.history.timeline(*id).name);
+        match (names.next(), names.next()) {
+            (Some(name), None) => DnsRole::Replica(name.to_string()),
+            _ => DnsRole::Unknown,
+        }
+    }
+
     /// The search list of kubelet for ClusterFirst.
     fn cluster_search(&self, namespace: &str) -> Vec<Name> {
         let Some(domain) = self.domain.clone().or_else(|| Name::parse("cluster.local").ok()) else {
@@ -229,7 +238,7 @@ impl Knowledge for ClusterKnowledge<'_> {
                     _ => DnsRole::Unknown,
                 }
             }
-            Attribution::Unknown(_) if facts.dns_pods.contains(&ip) => DnsRole::Replica(ip.to_string()),
+            Attribution::Unknown(_) if facts.dns_pods.contains(&ip) => self.only_server(ip),
             Attribution::Unknown(UnknownOwner::NoSuchAddress | UnknownOwner::NoneAtThatTime) => {
                 DnsRole::Other
             }

@@ -602,7 +602,7 @@ fn when(transaction: &Transaction, response: &Response) -> Option<Interval> {
 fn is_elsewhere(joined: &Joined, response: &Response, at: Interval, replicas: &mut Replicas<'_>) -> bool {
     response.vantage == Vantage::PacketResponse
         && joined.replica.is_none()
-        && response.server.is_some_and(|server| replicas.is_foreign(server.ip, at))
+        && response.server.is_some_and(|server| replicas.is_foreign(joined.transaction.origin, server.ip, at))
 }
 
 fn server_text(exchange: &UpstreamExchange) -> String {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
+use foldhash::fast::FixedState;
 use truename_model::{DnsEvent, Interval, Origin, OriginId, Vantage};
 
 use crate::knowledge::{DnsRole, Knowledge};
@@ -27,6 +28,15 @@ pub enum Leg {
     Upstream(ReplicaId),
 }
 
+/// [`DnsRole`] with the instance as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Replica(ReplicaId),
+    Service,
+    Other,
+    Unknown,
+}
+
 /// Bound on learned addresses: a capture names a handful of servers, a flood of forged sources must not grow it.
 const LEARNED_MAX: usize = 4_096;
 
@@ -43,7 +53,7 @@ pub struct Replicas<'a> {
     aliases: HashMap<IpAddr, ReplicaId>,
     /// Addresses that answered clients, used only where the objects tell nothing.
     answering: HashSet<IpAddr>,
-    roles: HashMap<IpAddr, (Interval, DnsRole)>,
+    roles: HashMap<(u32, IpAddr), (Interval, Role), FixedState>,
 }
 
 impl<'a> Replicas<'a> {
@@ -60,7 +70,7 @@ impl<'a> Replicas<'a> {
             versions: Vec::new(),
             aliases: HashMap::new(),
             answering: HashSet::new(),
-            roles: HashMap::new(),
+            roles: HashMap::with_hasher(FixedState::with_seed(5)),
         };
         for (index, origin) in origins.iter().enumerate() {
             let id = origin.replica.value().map(|name| this.named(this.clusters[index], name));
@@ -159,19 +169,25 @@ impl<'a> Replicas<'a> {
         }
     }
 
-    fn role(&mut self, ip: IpAddr, at: Interval) -> DnsRole {
-        if let Some((stretch, role)) = self.roles.get(&ip)
+    fn role(&mut self, cluster: u32, ip: IpAddr, at: Interval) -> Role {
+        if let Some((stretch, role)) = self.roles.get(&(cluster, ip))
             && stretch.lo <= at.lo
             && at.hi <= stretch.hi
         {
-            return role.clone();
+            return *role;
         }
         let (role, stretch) = self.knowledge.dns_role(ip, at);
+        let role = match role {
+            DnsRole::Replica(name) => Role::Replica(self.named(cluster, &name)),
+            DnsRole::Service => Role::Service,
+            DnsRole::Other => Role::Other,
+            DnsRole::Unknown => Role::Unknown,
+        };
         if self.roles.len() >= LEARNED_MAX {
             self.roles.clear();
         }
         if let Some(stretch) = stretch {
-            self.roles.insert(ip, (stretch, role.clone()));
+            self.roles.insert((cluster, ip), (stretch, role));
         }
         role
     }
@@ -181,31 +197,29 @@ impl<'a> Replicas<'a> {
         if let Some(&id) = self.aliases.get(&ip) {
             return Some(id);
         }
-        match self.role(ip, at) {
-            DnsRole::Replica(name) => Some(self.named(self.cluster(origin), &name)),
-            DnsRole::Service | DnsRole::Other | DnsRole::Unknown => None,
+        match self.role(self.cluster(origin), ip, at) {
+            Role::Replica(id) => Some(id),
+            Role::Service | Role::Other | Role::Unknown => None,
         }
     }
 
     /// True if the address is known to belong to no server of the cluster's DNS.
-    pub fn is_foreign(&mut self, ip: IpAddr, at: Interval) -> bool {
-        !self.aliases.contains_key(&ip) && self.role(ip, at) == DnsRole::Other
+    pub fn is_foreign(&mut self, origin: OriginId, ip: IpAddr, at: Interval) -> bool {
+        !self.aliases.contains_key(&ip) && self.role(self.cluster(origin), ip, at) == Role::Other
     }
 
     /// The leg on which a packet was seen.
     pub fn leg(&mut self, origin: OriginId, dns: &DnsEvent, at: Interval) -> Leg {
         let (Some(client), Some(server)) = (dns.client, dns.server) else { return Leg::Client };
-        let asks = self.role(client.ip, at);
-        let serves = self.role(server.ip, at);
-        let serves_cluster =
-            matches!(serves, DnsRole::Replica(_) | DnsRole::Service) || self.aliases.contains_key(&server.ip);
-        if serves_cluster {
+        let cluster = self.cluster(origin);
+        let serves = self.role(cluster, server.ip, at);
+        if matches!(serves, Role::Replica(_) | Role::Service) || self.aliases.contains_key(&server.ip) {
             return Leg::Client;
         }
-        match asks {
-            DnsRole::Replica(name) => Leg::Upstream(self.named(self.cluster(origin), &name)),
-            DnsRole::Other | DnsRole::Service => Leg::Client,
-            DnsRole::Unknown => self.learned_leg(origin, dns, client.ip, server.ip),
+        match self.role(cluster, client.ip, at) {
+            Role::Replica(id) => Leg::Upstream(id),
+            Role::Other | Role::Service => Leg::Client,
+            Role::Unknown => self.learned_leg(origin, dns, client.ip, server.ip),
         }
     }
 
