@@ -11,7 +11,7 @@ use truename_cluster::corefile::dispenser::Dispenser;
 use truename_cluster::corefile::forward::Upstream;
 use truename_cluster::corefile::lexer::lex;
 use truename_cluster::corefile::parser::parse_blocks;
-use truename_cluster::corefile::{Env, ImportedFile, Plugin, ServerBlock, Token, parse};
+use truename_cluster::corefile::{Env, ImportedFile, Plugin, ServerBlock, parse};
 
 use crate::suite::SuiteResult;
 
@@ -485,8 +485,5 @@ fn embedded(yaml: &str) -> Vec<String> {
     out
 }
 
-/// Tokens of a text as `line:column text`, for a look by hand.
-#[must_use]
-pub fn show_tokens(tokens: &[Token]) -> String {
-    tokens.iter().map(|token| format!("{}:{} {}\n", token.line, token.col, token.text)).collect()
-}
+#[cfg(test)]
+mod tests;

@@ -202,7 +202,7 @@ impl View {
 }
 
 /// How `autopath` is written.
-pub const AUTOPATH: Schema = Schema::new("autopath", (1, MANY), &[], Body::None);
+pub const AUTOPATH: Schema = Schema::new("autopath", (1, MANY), &[], Body::Absent);
 
 /// An `autopath` stanza: the search path is walked by the server.
 #[derive(Clone, Debug, PartialEq, Eq)]

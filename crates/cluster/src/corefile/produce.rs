@@ -6,13 +6,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use truename_model::{Class, Name, Question, Rcode, Rdata, Record, Rtype};
+use truename_model::{Class, Question, Rcode, Rdata, Record, Rtype};
 
 use super::hosts::{HostEntry, Hosts, HostsAnswer};
 use super::order::{self, Version};
 use super::policy::AclAction;
 use super::registry::Plugin;
-use super::rewrite::{Action, Applied, Mode, RewriteRule};
+use super::rewrite::{Action, Applied, Mode, ResponseChange, RewriteRule};
 use super::schema::Stanza;
 use super::server::ServerBlock;
 use super::template::TemplateAnswer;
@@ -52,7 +52,7 @@ pub enum Effect {
         /// Sent.
         new: Rcode,
     },
-    /// Names in the answer may become others.
+    /// Names in the answer may become others, or options of the query are changed.
     Answer,
     /// A rule of CoreDNS itself answers: `any`, `chaos`, `local`, `whoami`.
     Builtin,
@@ -99,6 +99,10 @@ pub struct Trace {
     pub question: Question,
     /// Lines that take part, in order.
     pub steps: Vec<Producer>,
+    /// What rewrites do to the answer; applied last first.
+    pub response: Vec<ResponseChange>,
+    /// The version by whose rules the question was followed.
+    pub version: Version,
     /// Who has the last word, if no uncertain step decides before.
     pub end: End,
 }
@@ -125,24 +129,23 @@ impl Trace {
     #[must_use]
     pub fn answer(&self) -> Option<(Rcode, Vec<Record>)> {
         let Effect::Answers { rcode, records, open: false } = &self.answering()?.effect else { return None };
+        let unsure = |step: &Producer| matches!(step.effect, Effect::Maybe | Effect::Elsewhere);
+        if self.steps.iter().any(unsure) {
+            return None;
+        }
         let mut records = records.iter().cloned().collect::<Option<Vec<Record>>>()?;
         let mut rcode = *rcode;
-        // Answers pass the rewrites backwards.
-        for (at, step) in self.steps.iter().enumerate().rev().skip(1) {
-            match &step.effect {
-                Effect::Renames { to, restored } => {
-                    let outer = self.question_before(at);
-                    if *restored {
-                        for record in records.iter_mut().filter(|record| record.owner == to.name) {
-                            record.owner = outer.clone();
-                        }
-                    }
-                }
-                Effect::Ttl { min, max } => {
-                    records.iter_mut().for_each(|record| record.ttl = record.ttl.clamp(*min, *max));
-                }
-                Effect::Code { old, new } if *old == rcode => rcode = *new,
-                Effect::Answer | Effect::Maybe | Effect::Elsewhere => return None,
+        for record in &mut records {
+            for change in self.response.iter().rev() {
+                respond(change, record, &mut rcode)?;
+            }
+        }
+        for change in self.response.iter().rev().filter(|_| records.is_empty()) {
+            match change {
+                // Without records an older CoreDNS changes the code only if the query had EDNS.
+                ResponseChange::Code(old, _) if *old == rcode && self.version < BARE_CODES => return None,
+                ResponseChange::Code(old, new) if *old == rcode => rcode = *new,
+                ResponseChange::Unknown => return None,
                 _ => {}
             }
         }
@@ -157,14 +160,28 @@ impl Trace {
             _ => (low, high),
         })
     }
+}
 
-    fn question_before(&self, step: usize) -> Name {
-        let before = self.steps[..step].iter().rev().find_map(|step| match &step.effect {
-            Effect::Renames { to, .. } => Some(to.name.clone()),
-            _ => None,
-        });
-        before.unwrap_or_else(|| self.asked.name.clone())
+/// Rewrites of response codes reach responses without any record.
+const BARE_CODES: Version = Version(1, 14, 7);
+
+fn respond(change: &ResponseChange, record: &mut Record, rcode: &mut Rcode) -> Option<()> {
+    match change {
+        ResponseChange::Owner(change) => record.owner = change.apply(&record.owner)?,
+        ResponseChange::Value(change) => match &mut record.rdata {
+            Rdata::Cname(name) | Rdata::Ns(name) | Rdata::Ptr(name) | Rdata::Mx(_, name) => {
+                *name = change.apply(name)?;
+            }
+            Rdata::Srv { target, .. } => *target = change.apply(target)?,
+            Rdata::Soa { mname, .. } => *mname = change.apply(mname)?,
+            Rdata::A(_) | Rdata::Aaaa(_) | Rdata::Txt(_) | Rdata::Other(_) => {}
+        },
+        ResponseChange::Ttl(min, max) => record.ttl = record.ttl.clamp(*min, *max),
+        ResponseChange::Code(old, new) if old == rcode => *rcode = *new,
+        ResponseChange::Code(..) => {}
+        ResponseChange::Unknown => return None,
     }
+    Some(())
 }
 
 /// What is known of a query besides its question.
@@ -199,8 +216,14 @@ pub fn answers_before_kubernetes(
 /// Follows a question through a server block.
 #[must_use]
 pub fn trace(server: &ServerBlock, question: &Question, query: Query) -> Trace {
-    let mut trace =
-        Trace { asked: question.clone(), question: question.clone(), steps: Vec::new(), end: End::Nobody };
+    let mut trace = Trace {
+        asked: question.clone(),
+        question: question.clone(),
+        steps: Vec::new(),
+        response: Vec::new(),
+        version: query.version,
+        end: End::Nobody,
+    };
     let mut plugins: Vec<(usize, &Plugin)> = server
         .plugins
         .iter()
@@ -252,12 +275,7 @@ fn rewrite<'a>(trace: &mut Trace, rules: impl Iterator<Item = &'a RewriteRule>) 
             }
             Applied::Yes(to) => {
                 let effect = match &rule.action {
-                    Action::Name { answer, .. } => {
-                        if !answer.names.is_empty() || !answer.values.is_empty() {
-                            trace.steps.push(step(Effect::Answer));
-                        }
-                        Effect::Renames { to: to.clone(), restored: answer.auto }
-                    }
+                    Action::Name { answer, .. } => Effect::Renames { to: to.clone(), restored: answer.auto },
                     Action::Type(..) | Action::Class(..) => {
                         Effect::Renames { to: to.clone(), restored: true }
                     }
@@ -265,6 +283,7 @@ fn rewrite<'a>(trace: &mut Trace, rules: impl Iterator<Item = &'a RewriteRule>) 
                     Action::Rcode { old, new, .. } => Effect::Code { old: *old, new: *new },
                     Action::Cname { .. } | Action::Edns0(_) => Effect::Answer,
                 };
+                trace.response.extend(rule.response(&trace.question, &to));
                 trace.question = to;
                 trace.steps.push(step(effect));
             }

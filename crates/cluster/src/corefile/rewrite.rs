@@ -141,6 +141,56 @@ pub struct RewriteRule {
     pub action: Action,
 }
 
+/// How a name in an answer becomes another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameChange {
+    /// This name, and names below it.
+    Remap(String, String),
+    /// This end, not bound to labels.
+    Suffix(String, String),
+    /// A pattern and its replacement; a name that does not match stays.
+    Pattern(Pattern, String),
+}
+
+impl NameChange {
+    /// The name afterwards; `None` if it cannot be told or is no name.
+    #[must_use]
+    pub fn apply(&self, name: &Name) -> Option<Name> {
+        let text = name.to_string();
+        let new = match self {
+            Self::Remap(from, to) if text == *from => to.clone(),
+            Self::Remap(from, to) => match text.strip_suffix(from.as_str()) {
+                Some(head) if head.ends_with('.') => format!("{head}{to}"),
+                _ => return Some(name.clone()),
+            },
+            Self::Suffix(from, to) => match text.strip_suffix(from.as_str()) {
+                Some(head) => format!("{head}{to}"),
+                None => return Some(name.clone()),
+            },
+            Self::Pattern(pattern, to) => match pattern.matches(&text)? {
+                true => pattern.substitute(&text, to)?,
+                false => return Some(name.clone()),
+            },
+        };
+        Name::parse(&new).ok()
+    }
+}
+
+/// What a rule that applied does to the answer, record by record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResponseChange {
+    /// Owner names.
+    Owner(NameChange),
+    /// Names inside records.
+    Value(NameChange),
+    /// TTLs are kept in a range of seconds.
+    Ttl(u32, u32),
+    /// A response code becomes another.
+    Code(Rcode, Rcode),
+    /// Something that is not followed here.
+    Unknown,
+}
+
 /// What a rule does to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -181,6 +231,36 @@ impl RewriteRule {
             // Whether an EDNS0 rule is "done" depends on the query's options.
             Action::Edns0(_) => Applied::Maybe,
         }
+    }
+}
+
+impl RewriteRule {
+    /// What the rule does to the answer after it changed `before` to `after`. Changes of several rules are applied
+    /// last first.
+    #[must_use]
+    pub fn response(&self, before: &Question, after: &Question) -> Vec<ResponseChange> {
+        let mut out = Vec::new();
+        match &self.action {
+            Action::Name { from, to, answer, .. } => {
+                let back = match from {
+                    NameMatch::Suffix(suffix) => NameChange::Suffix(to.clone(), suffix.clone()),
+                    _ => NameChange::Remap(after.name.to_string(), before.name.to_string()),
+                };
+                if answer.auto {
+                    out.extend([ResponseChange::Owner(back.clone()), ResponseChange::Value(back)]);
+                }
+                // Kept apart by kind: rules of both kinds touch different parts of a record.
+                let change =
+                    |(pattern, to): &(Pattern, String)| NameChange::Pattern(pattern.clone(), to.clone());
+                out.extend(answer.names.iter().map(change).map(ResponseChange::Owner));
+                out.extend(answer.values.iter().map(change).map(ResponseChange::Value));
+            }
+            Action::Ttl { min, max, .. } => out.push(ResponseChange::Ttl(*min, *max)),
+            Action::Rcode { old, new, .. } => out.push(ResponseChange::Code(*old, *new)),
+            Action::Cname { .. } | Action::Edns0(_) => out.push(ResponseChange::Unknown),
+            Action::Type(..) | Action::Class(..) => {}
+        }
+        out
     }
 }
 

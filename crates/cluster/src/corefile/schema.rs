@@ -57,8 +57,10 @@ pub enum Body {
     Options(&'static [Setting]),
     /// A block with these options; other lines are the plugin's own business.
     Open(&'static [Setting]),
-    /// A block is refused.
+    /// A block with anything in it is refused.
     None,
+    /// The plugin does not look for one: a `{` counts as another use of the plugin, which fails.
+    Absent,
     /// A block is not even looked at.
     Ignored,
 }
@@ -217,7 +219,11 @@ fn stanza(
     version: Version,
 ) -> Result<Stanza, CorefileError> {
     if &*name.text == "{" {
-        return Err(invalid(name, "the block opens on a line of its own", "put '{' on the directive's line"));
+        return Err(invalid(
+            name,
+            "a block cannot open here",
+            "put '{' on the directive's line, if it takes a block",
+        ));
     }
     let args: Vec<Token> = dispenser.remaining_args().into_iter().cloned().collect();
     let (least, most) = schema.args;
@@ -230,7 +236,7 @@ fn stanza(
         Body::Options(settings) => (settings, false),
         Body::Open(settings) => (settings, true),
         Body::None => (&[] as &[Setting], false),
-        Body::Ignored => return Ok(Stanza { name: name.clone(), args, entries }),
+        Body::Ignored | Body::Absent => return Ok(Stanza { name: name.clone(), args, entries }),
     };
     while dispenser.next_block() {
         let Some(word) = dispenser.current() else { break };

@@ -146,7 +146,7 @@ pub const SCHEMAS: &[Schema] = &[
             option("large", Nothing, &[]),
         ]),
     ),
-    Schema::new("whoami", (0, 0), &[], Body::Ignored),
+    Schema::new("whoami", (0, 0), &[], Body::Absent),
     Schema::new(
         "grpc",
         (2, MANY),
