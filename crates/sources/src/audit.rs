@@ -5,6 +5,7 @@
 //! Deliberately absent: the last state of objects whose deletion does not show them (the history knows it).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -18,7 +19,7 @@ use truename_model::{
 use crate::decoder::{DecodeContext, Decoder};
 use crate::kube::decoder::skip;
 use crate::kube::fields::{at, list, text_ref};
-use crate::kube::object::{Skipped, object};
+use crate::kube::object::{DNS_CONFIG_MAPS, Skipped, object};
 use crate::kube::text::{bare, json_reason, offset_of};
 
 /// The parts of an event that are read; bodies only where they matter.
@@ -90,6 +91,16 @@ struct Status {
 #[derive(Debug)]
 pub struct Audit {
     context: DecodeContext,
+    /// Changes without a body, by kind: told together at the end. As many entries as there are kinds at most.
+    unseen: BTreeMap<&'static str, Unseen>,
+}
+
+/// Changes whose content the audit policy left out.
+#[derive(Debug)]
+struct Unseen {
+    count: u64,
+    first: u64,
+    span: Option<Interval>,
 }
 
 /// What surrounds a change: the same for every object of one request.
@@ -107,10 +118,10 @@ impl Audit {
     /// A decoder for one item.
     #[must_use]
     pub fn new(context: DecodeContext) -> Self {
-        Self { context }
+        Self { context, unseen: BTreeMap::new() }
     }
 
-    fn event(&self, ordinal: u64, event: AuditEvent<'_>, out: &mut Vec<Decoded>) {
+    fn event(&mut self, ordinal: u64, event: AuditEvent<'_>, out: &mut Vec<Decoded>) {
         if let Some(why) = irrelevant(&event) {
             out.push(self.context.ignored(ordinal, why));
             return;
@@ -194,8 +205,15 @@ impl Audit {
         }
     }
 
-    /// A deletion that shows no object is known by its reference; anything else without a body is a loss.
-    fn without_body(&self, request: &Request, verb: &str, status: Option<&Value>, out: &mut Vec<Decoded>) {
+    /// A deletion that shows no object is known by its reference; of anything else without a body the loss is counted, and
+    /// told at once where it configures DNS.
+    fn without_body(
+        &mut self,
+        request: &Request,
+        verb: &str,
+        status: Option<&Value>,
+        out: &mut Vec<Decoded>,
+    ) {
         let ordinal = request.record.ordinal;
         let target = &request.target;
         let resource = target.resource.as_deref().unwrap_or_default();
@@ -216,11 +234,33 @@ impl Audit {
                 return;
             }
         }
-        let cause = if verb == "deletecollection" { "audit-collection-delete" } else { "audit-no-body" };
-        let place =
-            [target.namespace.as_deref(), target.name.as_deref()].map(Option::unwrap_or_default).join("/");
-        let text = format!("the audit log does not show what {verb} of {resource} {place} did");
-        out.push(self.context.loss(ordinal, request.at, cause, Some(1), text));
+        if verb == "deletecollection" {
+            let place = target.namespace.as_deref().unwrap_or("every namespace");
+            let text =
+                format!("the audit log does not show which {resource} of {place} were deleted together");
+            out.push(self.context.loss(ordinal, request.at, "audit-collection-delete", None, text));
+        } else if kind != "ConfigMap" {
+            self.note_unseen(kind, request);
+            out.push(self.context.ignored(ordinal, "a change that the audit policy keeps no body of"));
+        } else if is_dns_config_map(target) {
+            let (user, name) = (&request.actor.user, target.name.as_deref().unwrap_or_default());
+            let text = format!(
+                "the audit log does not show what {verb} of ConfigMap kube-system/{name} by {user} did"
+            );
+            out.push(self.context.loss(ordinal, request.at, "audit-no-body", Some(1), text));
+        } else {
+            out.push(self.context.ignored(ordinal, "a ConfigMap that does not configure DNS"));
+        }
+    }
+
+    fn note_unseen(&mut self, kind: &'static str, request: &Request) {
+        let first = request.record.ordinal;
+        let entry = self.unseen.entry(kind).or_insert(Unseen { count: 0, first, span: None });
+        entry.count += 1;
+        entry.span = match (entry.span, request.at.interval()) {
+            (Some(a), Some(b)) => Some(Interval { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) }),
+            (a, b) => a.or(b),
+        };
     }
 
     fn change(&self, request: &Request, kind: ChangeKind, meta: Meta, object: Object) -> Decoded {
@@ -236,6 +276,11 @@ impl Audit {
             actor: Some(Arc::clone(&request.actor)),
         }))
     }
+}
+
+fn is_dns_config_map(target: &Target) -> bool {
+    let name = target.name.as_deref().unwrap_or_default();
+    target.namespace.as_deref() == Some("kube-system") && DNS_CONFIG_MAPS.contains(&name)
 }
 
 /// Why an event changes nothing for us.
@@ -361,7 +406,17 @@ impl Decoder for Audit {
         out.append(&mut found);
     }
 
-    fn finish(&mut self, _out: &mut Vec<Decoded>) {}
+    fn finish(&mut self, out: &mut Vec<Decoded>) {
+        for (kind, unseen) in std::mem::take(&mut self.unseen) {
+            let at =
+                unseen.span.map_or(ObservedAt::OrderOnly, |span| ObservedAt::Known(span, ClockBasis::Audit));
+            let text = format!(
+                "the audit policy keeps no bodies: what {} changes of {kind} did is not known",
+                unseen.count
+            );
+            out.push(self.context.loss(unseen.first, at, "audit-no-body", Some(unseen.count), text));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,10 @@ fn event(verb: &str, code: i64, target: Value, more: Value) -> Value {
 
 fn run(event: &Value) -> Vec<Decoded> {
     let mut out = Vec::new();
-    Audit::new(DecodeContext::new(0, OriginId(0))).decode(0, format!("{event}\n").as_bytes(), &mut out);
+    let mut decoder = Audit::new(DecodeContext::new(0, OriginId(0)));
+    decoder.decode(0, format!("{event}\n").as_bytes(), &mut out);
+    assert!(!out.is_empty());
+    decoder.finish(&mut out);
     out
 }
 
@@ -45,9 +48,10 @@ fn ignored(event: &Value) -> &'static str {
     }
 }
 
+/// The cause of the loss that an event leaves, at once or at the end.
 fn loss(event: &Value) -> &'static str {
-    match &run(event)[..] {
-        [Decoded::Observation(seen)] => match &seen.event {
+    match run(event).last() {
+        Some(Decoded::Observation(seen)) => match &seen.event {
             Event::Loss(loss) => loss.cause,
             other => panic!("{other:?}"),
         },
@@ -178,6 +182,15 @@ fn a_deletion_that_shows_no_object_is_known_by_its_reference() {
 
 #[test]
 fn bodies_that_the_policy_left_out_are_losses() {
+    let config =
+        json!({"resource": "configmaps", "namespace": "kube-system", "name": "coredns", "apiVersion": "v1"});
+    let told = run(&event("patch", 200, config, json!({})));
+    assert!(
+        matches!(&told[..], [Decoded::Observation(seen)] if matches!(&seen.event, Event::Loss(loss) if loss.text.contains("alice"))),
+        "{told:?}"
+    );
+    let lease = json!({"resource": "configmaps", "namespace": "shop", "name": "leader", "apiVersion": "v1"});
+    assert_eq!(ignored(&event("update", 200, lease, json!({}))), "a ConfigMap that does not configure DNS");
     let target = json!({"resource": "services", "namespace": "shop", "name": "web", "apiVersion": "v1"});
     assert_eq!(loss(&event("update", 200, target, json!({}))), "audit-no-body");
     let widget = json!({"resource": "widgets", "name": "w"});

@@ -51,7 +51,7 @@ const IRRELEVANT: [&str; 12] = [
 ];
 
 /// ConfigMaps that configure cluster DNS, by name, in `kube-system`.
-const DNS_CONFIG_MAPS: [&str; 4] = ["coredns", "coredns-custom", "node-local-dns", "kube-dns"];
+pub const DNS_CONFIG_MAPS: [&str; 4] = ["coredns", "coredns-custom", "node-local-dns", "kube-dns"];
 
 /// Kinds of other groups whose specification changes what names exist.
 const KEPT_OTHERS: [&str; 3] = ["ServiceEntry", "ServiceImport", "ServiceExport"];
