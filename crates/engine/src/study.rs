@@ -235,8 +235,10 @@ fn log_formats(told: &[Told], notes: &mut Vec<String>) -> Vec<LogFormat> {
     let mut formats: BTreeSet<String> = BTreeSet::new();
     for parsed in texts.iter().filter_map(|text| corefile::parse(text, &Env::default()).ok()) {
         for plugin in parsed.servers.iter().flat_map(|server| &server.plugins) {
-            if let Plugin::Log(rules) = plugin {
-                formats.extend(rules.iter().filter(|rule| rule.custom).map(|rule| rule.format.clone()));
+            if let Plugin::Log(rule) = plugin
+                && rule.custom
+            {
+                formats.insert(rule.format.clone());
             }
         }
     }

@@ -90,13 +90,15 @@ impl Opened {
             return Ok(outcome);
         }
         terminal::tell("derived/ is absent or not what the log concluded; computing it again");
-        let study = Study::new(&self.reader, &self.settings()?).map_err(|error| failed(&error))?;
+        let settings = self.settings()?;
+        let study = Study::new(&self.reader, &settings).map_err(|error| failed(&error))?;
         study.conclude(&mut |_| {}).map_err(|error| failed(&error))
     }
 
     /// Every row of the timeline, in order of time.
     pub(crate) fn rows(&self, sink: &mut dyn FnMut(&Row)) -> Result<(), Failure> {
-        let study = Study::new(&self.reader, &self.settings()?).map_err(|error| failed(&error))?;
+        let settings = self.settings()?;
+        let study = Study::new(&self.reader, &settings).map_err(|error| failed(&error))?;
         let digests = study.digests();
         let mut pass = |passing: &Passing<'_>| {
             if let Some(row) = rows::row(passing, &digests) {

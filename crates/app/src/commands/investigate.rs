@@ -126,7 +126,7 @@ fn conclude(case: &mut Case, settings: &Settings) -> Result<Outcome, Failure> {
         findings: sha256(lines::findings_jsonl(&outcome).as_bytes()),
         tool: tool(),
         time: now(),
-        note: settings.to_note(),
+        note: settings.to_note().map_err(|error| failed(&error))?,
     };
     case.conclude(conclusion).map_err(|error| log_failed(&error))?;
     Ok(outcome)

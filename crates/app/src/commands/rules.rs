@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 
-use truename_analysis::catalogue::Catalogue;
+use truename_analysis::catalogue::{Catalogue, CatalogueError};
+use truename_model::Profile;
 
 use crate::cli::{RulesAction, RulesArgs};
 use crate::exit::{Exit, Failure};
 use crate::terminal;
 
 pub(crate) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
-    let catalogue = Catalogue::embedded()
-        .map_err(|error| Failure { exit: Exit::Internal, message: error.to_string() })?;
+    let failed = |error: CatalogueError| Failure { exit: Exit::Internal, message: error.to_string() };
+    let catalogue = Catalogue::new(&Profile::default()).map_err(failed)?;
     let mut out = String::new();
     match &args.action {
         RulesAction::List => {
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
             }
         }
         RulesAction::Show { id } => {
-            let Some(rule) = catalogue.rules().iter().find(|rule| rule.id.eq_ignore_ascii_case(id)) else {
+            let Some(rule) = catalogue.rules().find(|rule| rule.id.eq_ignore_ascii_case(id)) else {
                 return Err(Failure::usage(format!("no rule {id}; `truename rules list` names them")));
             };
             let _ =

@@ -102,7 +102,10 @@ pub(crate) fn timeline(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
             failed = sink.write(&text).err();
         }
     })?;
-    failed.map_or(Ok(Exit::Clean), Err)
+    match failed {
+        Some(failure) => Err(failure),
+        None => sink.finish().map(|()| Exit::Clean),
+    }
 }
 
 fn plain(row: &Row, style: Style) -> String {

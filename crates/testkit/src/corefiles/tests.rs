@@ -183,7 +183,7 @@ fn answers(message: &[u8]) -> (u8, Vec<String>) {
 fn odd_corefile(dice: &mut Dice) -> String {
     let mut out = String::new();
     if dice.roll(3) == 0 {
-        out.push_str("\u{feff}");
+        out.push('\u{feff}');
     }
     let noise = ["", "# <b>&amp;\n", "\n", "\t# \"quoted\n", "\r\n"];
     out.push_str("(common) {\n errors\n log . \"{remote} <{name}> & \\\"{type}\\\" ü\u{2028}\"\n}\n");
