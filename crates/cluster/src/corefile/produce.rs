@@ -10,12 +10,12 @@ use truename_model::{Class, Question, Rcode, Rdata, Record, Rtype};
 
 use super::hosts::{HostEntry, Hosts, HostsAnswer};
 use super::order::{self, Version};
-use super::policy::AclAction;
+use super::policy::{Acl, AclAction};
 use super::registry::Plugin;
 use super::rewrite::{Action, Applied, Mode, ResponseChange, RewriteRule};
 use super::schema::Stanza;
 use super::server::ServerBlock;
-use super::template::TemplateAnswer;
+use super::template::{Template, TemplateAnswer};
 
 /// What a line does to a question or its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,28 +306,8 @@ fn pass(trace: &mut Trace, plugin: &Plugin, query: Query) -> bool {
     let question = trace.question.clone();
     let step =
         |line: u32, text: String, effect| Producer { line, text, plugin: plugin.name().to_owned(), effect };
-    let codes = |rcode| Effect::Answers { rcode, records: Vec::new(), open: false };
     match plugin {
-        Plugin::Acl(acl) => {
-            let (policy, sure) = match acl.decide(&question.name, question.rtype, query.client) {
-                Ok(None) => return false,
-                Ok(Some(policy)) => (policy, true),
-                Err(policy) => (policy, false),
-            };
-            let text = format!("acl {:?}", policy.action).to_lowercase();
-            let effect = match policy.action {
-                AclAction::Allow => return false,
-                _ if !sure => Effect::Maybe,
-                AclAction::Block => codes(Rcode::REFUSED),
-                AclAction::Filter => codes(Rcode::NOERROR),
-                AclAction::Drop => Effect::Drops,
-            };
-            if sure {
-                return decide(trace, step(policy.line, text, effect));
-            }
-            trace.steps.push(step(policy.line, text, effect));
-            false
-        }
+        Plugin::Acl(acl) => pass_acl(trace, acl, &question, query),
         Plugin::Autopath(autopath)
             if autopath.zones.iter().any(|zone| question.name.is_at_or_below(zone)) =>
         {
@@ -339,18 +319,7 @@ fn pass(trace: &mut Trace, plugin: &Plugin, query: Query) -> bool {
             false
         }
         Plugin::Hosts(hosts) => pass_hosts(trace, hosts, &question),
-        Plugin::Template(template) => {
-            let effect = match template.answer(&question) {
-                TemplateAnswer::Passes => return false,
-                TemplateAnswer::Maybe => {
-                    trace.steps.push(step(template.line, template.text.clone(), Effect::Maybe));
-                    return false;
-                }
-                TemplateAnswer::ServFail => codes(Rcode::SERVFAIL),
-                TemplateAnswer::Answers(rcode, records) => Effect::Answers { rcode, records, open: false },
-            };
-            decide(trace, step(template.line, template.text.clone(), effect))
-        }
+        Plugin::Template(template) => pass_template(trace, template, &question),
         Plugin::ZoneData(data) if data.plugin == "whoami" => {
             decide(trace, step(data.line, data.text.clone(), Effect::Builtin))
         }
@@ -387,6 +356,53 @@ fn pass(trace: &mut Trace, plugin: &Plugin, query: Query) -> bool {
             Some(effect) => decide(trace, step(stanza.name.line, stanza.text(), effect)),
         },
         _ => false,
+    }
+}
+
+/// A response without records.
+fn codes(rcode: Rcode) -> Effect {
+    Effect::Answers { rcode, records: Vec::new(), open: false }
+}
+
+fn pass_acl(trace: &mut Trace, acl: &Acl, question: &Question, query: Query) -> bool {
+    let (policy, sure) = match acl.decide(&question.name, question.rtype, query.client) {
+        Ok(None) => return false,
+        Ok(Some(policy)) => (policy, true),
+        Err(policy) => (policy, false),
+    };
+    let effect = match policy.action {
+        AclAction::Allow => return false,
+        _ if !sure => Effect::Maybe,
+        AclAction::Block => codes(Rcode::REFUSED),
+        AclAction::Filter => codes(Rcode::NOERROR),
+        AclAction::Drop => Effect::Drops,
+    };
+    let text = format!("acl {:?}", policy.action).to_lowercase();
+    let step = Producer { line: policy.line, text, plugin: "acl".to_owned(), effect };
+    if sure {
+        return decide(trace, step);
+    }
+    trace.steps.push(step);
+    false
+}
+
+fn pass_template(trace: &mut Trace, template: &Template, question: &Question) -> bool {
+    let step = |effect| Producer {
+        line: template.line,
+        text: template.text.clone(),
+        plugin: "template".to_owned(),
+        effect,
+    };
+    match template.answer(question) {
+        TemplateAnswer::Passes => false,
+        TemplateAnswer::Maybe => {
+            trace.steps.push(step(Effect::Maybe));
+            false
+        }
+        TemplateAnswer::ServFail => decide(trace, step(codes(Rcode::SERVFAIL))),
+        TemplateAnswer::Answers(rcode, records) => {
+            decide(trace, step(Effect::Answers { rcode, records, open: false }))
+        }
     }
 }
 

@@ -25,14 +25,17 @@ fn ask(front: &str, name: &str, rtype: Rtype) -> Trace {
     trace(&corefile(front).servers[0], &question(name, rtype), Query::default())
 }
 
-fn addresses(trace: &Trace) -> Option<(Rcode, Vec<String>, Vec<String>, Vec<u32>)> {
+/// Response code, owners, data, TTLs.
+type Answer = (Rcode, Vec<String>, Vec<String>, Vec<u32>);
+
+fn addresses(trace: &Trace) -> Option<Answer> {
     let (rcode, records) = trace.answer()?;
     let owners = records.iter().map(|record| record.owner.to_string()).collect();
     let data = records.iter().map(|record| record.rdata.to_string()).collect();
     Some((rcode, owners, data, records.iter().map(|record| record.ttl).collect()))
 }
 
-fn good(owner: &str, data: &str, ttl: u32) -> Option<(Rcode, Vec<String>, Vec<String>, Vec<u32>)> {
+fn good(owner: &str, data: &str, ttl: u32) -> Option<Answer> {
     Some((Rcode::NOERROR, vec![owner.to_owned()], vec![data.to_owned()], vec![ttl]))
 }
 
