@@ -224,9 +224,10 @@ impl LogDecoder {
     /// Reads a query line by the common format, the formats of the case, or the combined format.
     fn query_line(&mut self, body: &[u8], around: Around<'_>, out: &mut Vec<Decoded>) -> bool {
         let mut cursor = Cursor { rest: body };
-        let Some(mut fields) = logformat::common(&mut cursor) else {
+        let mut fields = Fields::default();
+        if logformat::common_into(&mut cursor, &mut fields).is_none() {
             return self.custom_line(body, around, out);
-        };
+        }
         let tail = cursor.rest;
         if !tail.is_empty() {
             let formats = self.context.log_formats.iter();

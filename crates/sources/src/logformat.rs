@@ -8,7 +8,9 @@ mod fields;
 use memchr::memmem;
 use thiserror::Error;
 
-pub(crate) use fields::{Cursor, address, common, duration, name_end, number, outcome, response_flags};
+pub(crate) use fields::{
+    Cursor, address, common, common_into, duration, name_end, number, outcome, response_flags,
+};
 pub use fields::{Fields, Outcome};
 
 /// Why a format is refused.
