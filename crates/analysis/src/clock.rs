@@ -1,4 +1,4 @@
-//! Offsets between the clocks of origins, found where two origins saw the same query.
+//! Offsets between the clocks of origins, found where two origins saw the same answer.
 //!
 //! Enters: observations in any order, before any offset is applied; leaves: for each origin an interval to add to its
 //! times. The reference clock is that of the largest group of origins that agree; of equal groups the one with the best
@@ -15,23 +15,28 @@ use std::hash::{BuildHasher, Hash};
 use truename_model::time::{MILLI, SECOND};
 use truename_model::{Event, Nanos, Observation, ObservedAt, Origin, OriginId, Vantage};
 
-/// Bound on queries remembered; beyond it a smaller sample is kept, the same queries for every origin.
+/// Bound on answers remembered; beyond it a smaller sample is kept, the same lookups for every origin.
 const KEYS_MAX: usize = 1 << 16;
 /// Agreement between two clocks: differences inside this width are one offset with its jitter (a log line's lag).
 const WIDTH: i64 = SECOND;
 /// A smaller offset than this is the delay between vantages, not a clock, and is not applied.
 const NOISE: i64 = 250 * MILLI;
-/// At least so many queries must agree.
+/// At least so many answers must agree, and at least one in so many of the origin that saw fewer.
 const SUPPORT: usize = 3;
+const SHARE: usize = 20;
+/// And at least this part of the queries of the smaller origin: a stub's retry goes to another replica after 2.5 or 5 s
+/// with the same address, port and id, so two replicas share a few queries that say nothing of their clocks.
+const SHARE: usize = 20;
 
 /// An origin's offset: nanoseconds to add (lowest, highest), and what it rests on.
 pub type Offset = (OriginId, (i64, i64), String);
 
 type Sighting = (OriginId, i64, i64);
 
-/// Collects sightings of the same query by several origins.
+/// Collects sightings of the same answer by several origins.
 pub struct Estimator {
     clusters: Vec<Option<String>>,
+    replicas: Vec<Option<String>>,
     sightings: HashMap<u64, SmallVec<[Sighting; 2]>, FixedState>,
     hasher: FixedState,
     mask: u64,
@@ -45,6 +50,7 @@ impl Estimator {
     pub fn new(origins: &[Origin]) -> Self {
         Self {
             clusters: origins.iter().map(|origin| origin.cluster.value().cloned()).collect(),
+            replicas: origins.iter().map(|origin| origin.replica.value().cloned()).collect(),
             sightings: HashMap::with_hasher(FixedState::with_seed(3)),
             hasher: FixedState::with_seed(7),
             mask: 0,
@@ -56,24 +62,22 @@ impl Estimator {
     pub fn observe(&mut self, observation: &Observation) {
         let (Event::Dns(dns), Some(at)) = (&observation.event, observation.at.interval()) else { return };
         let (Some(client), Some(question)) = (dns.client, &dns.body.question) else { return };
-        let asked = match dns.vantage {
-            Vantage::PacketQuery | Vantage::ClientQuery | Vantage::ForwarderQuery => (at.lo, at.hi),
-            Vantage::LogLine | Vantage::ClientResponse => match (dns.query_time, dns.duration_ns) {
-                (Some(time), _) => (time, time),
-                (None, Some(duration)) => (at.lo.plus(-duration.max(0)), at.hi.plus(-duration.max(0))),
-                (None, None) => (at.lo, at.hi),
-            },
+        // Answers only: a query that was lost is sent again, to another server perhaps, after exactly a stub's timeout.
+        let (client_leg, own_socket) = match dns.vantage {
+            Vantage::LogLine | Vantage::ClientResponse => (true, false),
+            Vantage::ForwarderResponse => (false, true),
+            Vantage::PacketResponse => (true, true),
             _ => return,
         };
         let rank = self.ranks.entry(observation.origin).or_insert(u8::MAX);
         *rank = (*rank).min(clock_rank(observation.at));
         let name = question.name.stable_hash();
-        let sighting = (observation.origin, asked.0.0, asked.1.0);
-        if dns.vantage != Vantage::ForwarderQuery {
+        let sighting = (observation.origin, at.lo.0, at.hi.0);
+        if client_leg {
             self.sight((client.ip, client.port, Some(dns.id), name, question.rtype.0), sighting);
         }
         // The replica's own socket is seen by its tap and on its upstream leg; the tap hides the id.
-        if matches!(dns.vantage, Vantage::ForwarderQuery | Vantage::PacketQuery) {
+        if own_socket {
             self.sight((client.ip, client.port, None, name, question.rtype.0), sighting);
         }
     }
@@ -102,8 +106,13 @@ impl Estimator {
     #[must_use]
     pub fn finish(self) -> Vec<Offset> {
         let pairs = self.differences();
-        let edges: BTreeMap<(OriginId, OriginId), (i64, i64, usize)> =
-            pairs.into_iter().filter_map(|(pair, list)| densest(list).map(|found| (pair, found))).collect();
+        let counts = self.counts();
+        let whole = |a: &OriginId, b: &OriginId| counts.get(a).copied().min(counts.get(b).copied()).unwrap_or(0);
+        let edges: BTreeMap<(OriginId, OriginId), (i64, i64, usize)> = pairs
+            .into_iter()
+            .filter_map(|(pair, list)| densest(list).map(|found| (pair, found)))
+            .filter(|((a, b), (_, _, support))| support * SHARE >= whole(a, b))
+            .collect();
         let mut left: BTreeSet<OriginId> = edges.keys().flat_map(|&(a, b)| [a, b]).collect();
         let mut out = Vec::new();
         while let Some(&start) = left.first() {
@@ -113,6 +122,24 @@ impl Estimator {
         }
         out.sort_by_key(|(origin, _, _)| *origin);
         out
+    }
+
+    /// Queries of the sample by origin.
+    fn counts(&self) -> BTreeMap<OriginId, usize> {
+        let mut counts = BTreeMap::new();
+        for (origin, _, _) in self.sightings.values().flatten() {
+            *counts.entry(*origin).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// How many remembered answers each origin saw.
+    fn counts(&self) -> BTreeMap<OriginId, usize> {
+        let mut counts = BTreeMap::new();
+        for (origin, _, _) in self.sightings.values().flatten() {
+            *counts.entry(*origin).or_default() += 1;
+        }
+        counts
     }
 
     /// For each pair of origins `a < b`: what to add to b's times to reach a's.
@@ -131,12 +158,13 @@ impl Estimator {
         pairs
     }
 
+    /// Two instances never see the same query, but for a second try, which proves nothing.
     fn comparable(&self, a: OriginId, b: OriginId) -> bool {
-        let cluster = |id: OriginId| self.clusters.get(id.0 as usize).and_then(Option::as_ref);
-        match (cluster(a), cluster(b)) {
-            (Some(x), Some(y)) => x == y,
-            _ => true,
-        }
+        let same = |names: &[Option<String>]| {
+            let name = |id: OriginId| names.get(id.0 as usize).and_then(Option::as_ref);
+            name(a).is_none_or(|x| name(b).is_none_or(|y| x == y))
+        };
+        same(&self.clusters) && same(&self.replicas)
     }
 
     fn connected(
@@ -183,9 +211,9 @@ impl Estimator {
                 let basis = if origin == reference {
                     format!("reference clock ({word})")
                 } else if is_noise(lo, hi) {
-                    format!("{support} queries seen by both it and the reference ({word}): same clock, not applied")
+                    format!("{support} answers seen by both it and the reference ({word}): same clock, not applied")
                 } else {
-                    format!("{support} queries seen by both it and the reference ({word}): applied")
+                    format!("{support} answers seen by both it and the reference ({word}): applied")
                 };
                 (origin, (lo, hi), basis)
             })
