@@ -4,7 +4,7 @@
 
 use truename_model::Name;
 
-use super::diagnostic::CorefileError;
+use super::diagnostic::{CorefileError, ErrorKind};
 use super::evidence::{DNSTAP, DnstapTap, ERRORS, Errors, LOG, LogRule};
 use super::forward::{CACHE, Cache, FORWARD, Forward};
 use super::hosts::{HOSTS, Hosts};
@@ -316,6 +316,18 @@ pub fn schema_of(name: &str) -> Option<&'static Schema> {
     typed.or_else(|| zonedata::SCHEMAS.iter().chain(PLAIN).find(|schema| schema.name == name))
 }
 
+/// Most patterns kept per server block: a compiled one takes up to 64 KiB.
+const MAX_PATTERNS: usize = 2_048;
+
+fn patterns(plugin: &Plugin) -> usize {
+    match plugin {
+        Plugin::Template(template) => template.patterns.len(),
+        Plugin::Rewrite(rule) => rule.pattern_count(),
+        Plugin::Errors(errors) => errors.consolidate.len(),
+        _ => 0,
+    }
+}
+
 /// Reads the plugins of a block; each fault is one at which CoreDNS of the version refuses to start.
 #[must_use]
 pub fn read_plugins(
@@ -325,6 +337,7 @@ pub fn read_plugins(
     faults: &mut Vec<CorefileError>,
 ) -> Vec<Plugin> {
     let mut plugins = Vec::new();
+    let mut kept = 0usize;
     for (name, tokens) in &block.tokens {
         let Some(first) = tokens.first() else { continue };
         if order::position(name, version).is_none() {
@@ -343,7 +356,16 @@ pub fn read_plugins(
         let mut fault = fault;
         for stanza in &stanzas {
             match plugin(name, stanza, zones, version) {
-                Ok(plugin) => plugins.push(plugin),
+                Ok(plugin) => {
+                    kept = kept.saturating_add(patterns(&plugin));
+                    if kept > MAX_PATTERNS {
+                        let message = format!("more than {MAX_PATTERNS} patterns in one server block");
+                        let next_step = "the lines from here on are not judged";
+                        faults.push(CorefileError::at(&stanza.name, ErrorKind::Bound, message, next_step));
+                        break;
+                    }
+                    plugins.push(plugin);
+                }
                 Err(found) => {
                     fault = Some(fault.map_or(found.clone(), |first| first.min(found)));
                     break;

@@ -205,6 +205,18 @@ pub enum Applied {
 }
 
 impl RewriteRule {
+    /// Patterns that the rule holds.
+    #[must_use]
+    pub fn pattern_count(&self) -> usize {
+        let one = |names: &NameMatch| usize::from(matches!(names, NameMatch::Regex(_)));
+        match &self.action {
+            Action::Name { from, answer, .. } => one(from) + answer.names.len() + answer.values.len(),
+            Action::Ttl { names, .. } | Action::Rcode { names, .. } => one(names),
+            Action::Cname { from, .. } => one(from),
+            Action::Type(..) | Action::Class(..) | Action::Edns0(_) => 0,
+        }
+    }
+
     /// Applies the rule to a question.
     #[must_use]
     pub fn apply(&self, question: &Question) -> Applied {
@@ -459,6 +471,9 @@ fn answer_rewrite(args: &[&str]) -> Result<AnswerRewrite, String> {
             [other, ..] => return Err(format!("'{other}' is none of auto, name, value")),
         };
         let (list, from, to) = pairs;
+        if list.len() >= 1_024 {
+            return Err("a rule with so many answer rules is not read".to_owned());
+        }
         let pattern = Pattern::compile(from)?;
         groups_fit(&pattern, to)?;
         list.push((pattern, normal(to)));

@@ -112,7 +112,8 @@ pub struct Corefile {
     pub unresolved_imports: Vec<Token>,
     /// Imports that were followed, with the number of tokens that each gave.
     pub imports: Vec<(Token, usize)>,
-    /// Faults at which CoreDNS of the given version refuses to start, in order of place.
+    /// Faults at which CoreDNS of the given version refuses to start, in order of place; those of kind `Bound` say
+    /// what Truename left unread instead.
     pub invalid: Vec<CorefileError>,
 }
 
@@ -126,7 +127,7 @@ impl Corefile {
     /// True if CoreDNS of the given version would start with it, as far as a text can tell.
     #[must_use]
     pub fn would_start(&self) -> bool {
-        self.invalid.is_empty()
+        self.invalid.iter().all(|error| error.kind != ErrorKind::Invalid)
     }
 }
 
@@ -145,6 +146,7 @@ pub fn parse(text: &str, env: &Env<'_>) -> Result<Corefile, Vec<CorefileError>> 
 /// As [`parse`].
 pub fn parse_for(text: &str, env: &Env<'_>, version: Version) -> Result<Corefile, Vec<CorefileError>> {
     let blocks = parse_blocks(text, env).map_err(|error| vec![error])?;
+    bounded(&blocks.blocks).map_err(|error| vec![error])?;
     let mut invalid = Vec::new();
     let servers: Vec<_> =
         blocks.blocks.iter().map(|block| server_block(block, version, &mut invalid)).collect();
@@ -158,6 +160,32 @@ pub fn parse_for(text: &str, env: &Env<'_>, version: Version) -> Result<Corefile
         imports: blocks.imports,
         invalid,
     })
+}
+
+/// Most zones of a server block, and most pairs of a zone and a directive in it: every plugin without zones of its
+/// own serves all of the block's.
+const MAX_ZONES: usize = 4_096;
+const MAX_PAIRS: usize = 1 << 20;
+
+/// Refuses blocks whose typed form would not be bounded by their text.
+fn bounded(blocks: &[Block]) -> Result<(), CorefileError> {
+    let mut total = 0usize;
+    for block in blocks {
+        let mut zones = 0usize;
+        for key in &block.keys {
+            zones += Key::read(key).map_or(0, |key| key.zones.len());
+            if zones > MAX_ZONES {
+                let message = format!("a server block with more than {MAX_ZONES} zones is not read");
+                return Err(CorefileError::at(key, ErrorKind::Bound, message, "split it"));
+            }
+        }
+        total = total.saturating_add(zones.saturating_mul(block.order.len()));
+        if let Some(key) = block.keys.first().filter(|_| total > MAX_PAIRS) {
+            let message = format!("more than {MAX_PAIRS} pairs of a zone and a directive are not read");
+            return Err(CorefileError::at(key, ErrorKind::Bound, message, "split the Corefile"));
+        }
+    }
+    Ok(())
 }
 
 fn server_block(block: &Block, version: Version, invalid: &mut Vec<CorefileError>) -> ServerBlock {

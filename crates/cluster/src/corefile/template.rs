@@ -7,12 +7,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use truename_model::{Class, Name, Question, Rcode, Rdata, Record, Rtype};
 
-use super::diagnostic::CorefileError;
+use super::diagnostic::{CorefileError, ErrorKind};
 use super::kubernetes::{Fallthrough, longest_zone, origins};
 use super::order::Version;
 use super::schema::Take::{Lenient, Next, Rest};
 use super::schema::{Body, MANY, Schema, Stanza, invalid, option, option_since};
 use super::value::{Kind, Pattern, class, rcode, rtype};
+
+/// Most patterns of one stanza: a compiled one takes up to 64 KiB.
+const MAX_MATCHES: usize = 1_024;
 
 /// How `template` is written.
 pub const TEMPLATE: Schema = Schema::new(
@@ -98,10 +101,13 @@ impl Template {
             }
             Ok(out)
         };
-        let mut patterns: Vec<Pattern> = stanza
-            .all("match")
-            .flat_map(|entry| entry.words().filter_map(|word| Pattern::compile(word).ok()))
-            .collect();
+        let words: Vec<_> = stanza.all("match").flat_map(|entry| entry.args.iter()).collect();
+        if let Some(token) = words.get(MAX_MATCHES) {
+            let message = format!("a template with more than {MAX_MATCHES} patterns is not judged");
+            return Err(CorefileError::at(token, ErrorKind::Bound, message, "split it"));
+        }
+        let mut patterns: Vec<Pattern> =
+            words.iter().filter_map(|token| Pattern::compile(&token.text).ok()).collect();
         if patterns.is_empty() {
             patterns.extend(Pattern::compile(".*").ok());
         }

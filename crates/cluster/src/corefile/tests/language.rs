@@ -101,6 +101,26 @@ fn cycles_and_explosions_of_imports_end_in_an_error() {
 }
 
 #[test]
+fn hostile_sizes_end_in_a_named_bound() {
+    let kind = |text: &str| match parse(text, &Env::default()) {
+        Err(errors) => errors[0].kind,
+        Ok(corefile) => corefile.invalid.iter().map(|error| error.kind).max().unwrap_or(ErrorKind::Syntax),
+    };
+    assert_eq!(kind(&format!("{} {{\n whoami\n}}", "0.0.0.0/1 ".repeat(50_000))), ErrorKind::Bound);
+    let many = "x.example ".repeat(4_000);
+    assert_eq!(kind(&format!("{many} {{\n{}}}", " whoami\n".repeat(10_000))), ErrorKind::Bound);
+    let pattern = "(a|b|c)";
+    let matches = format!("template ANY ANY {{\n match {}\n}}\n", format!("{pattern} ").repeat(500));
+    assert_eq!(kind(&format!(". {{\n{}}}", matches.repeat(10))), ErrorKind::Bound);
+    assert_eq!(
+        kind(&format!(". {{\n{}}}", format!("rewrite name regex {pattern} x\n").repeat(20_000))),
+        ErrorKind::Bound
+    );
+    assert_eq!(kind(&"a".repeat(5 << 20)), ErrorKind::Bound);
+    assert_eq!(kind(&format!(". {{\n whoami {}\n}}", "{\n".repeat(200_000))), ErrorKind::Syntax);
+}
+
+#[test]
 fn a_version_knows_its_options_only() {
     let text = ". {\n kubernetes cluster.local {\n  zonal\n }\n forward . 192.0.2.1 {\n  max_age 30s\n }\n}";
     let faults = |version| parse_for(text, &Env::default(), version).unwrap().invalid.len();
