@@ -173,13 +173,17 @@ impl<'a> View<'a> {
 
     /// Notes that a world rests on the absence of objects of `kind` that no record names.
     pub fn missing(&mut self, kind: Kind) {
+        self.absent_in(kind, self.window);
+    }
+
+    fn absent_in(&mut self, kind: Kind, span: Interval) {
         if !self.kinds.contains(&kind) {
             self.kinds.push(kind);
         }
-        if !self.history.coverage().is_exhaustive(kind, self.window) {
-            self.incomplete = true;
-            self.loose = true;
-        }
+        let coverage = self.history.coverage();
+        self.incomplete |= !coverage.is_exhaustive(kind, span);
+        // The world was real if the absence is known at some moment: where the stream covers the end of the span.
+        self.loose |= !coverage.is_exhaustive(kind, Interval::at(span.hi));
     }
 
     /// Notes that a set of objects of `kind` is taken as whole: a claim that more exist cannot be refuted otherwise.
@@ -192,14 +196,9 @@ impl<'a> View<'a> {
 
     fn absence(&mut self, kind: Kind, entry: &Entry) {
         if entry.began.hi == EVER {
-            let hi = self.window.hi.min(entry.ended.hi);
-            let span = Interval { lo: self.window.lo.min(hi), hi };
-            if !self.kinds.contains(&kind) {
-                self.kinds.push(kind);
-            }
-            let known = self.history.coverage().is_exhaustive(kind, span);
-            self.incomplete |= !known;
-            self.loose |= !known;
+            // Up to the last moment before the first version can have begun.
+            let hi = self.window.hi.min(entry.ended.lo.max(self.window.lo));
+            self.absent_in(kind, Interval { lo: self.window.lo.min(hi), hi });
         } else {
             self.loose |= entry.known_to < self.window.lo;
         }

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use truename_model::object::{ClusterChange, Object, ObjectRef};
+use truename_model::object::{ChangeSource, ClusterChange, Object, ObjectRef};
 use truename_model::time::{Interval, Nanos, SECOND};
 
 use super::coverage::Coverage;
-use super::timeline::{Dumped, EVER, Kind, NEVER, Timeline, build};
+use super::timeline::{EVER, Kind, NEVER, Timeline, build};
 
 /// Longest time from a change of the ConfigMap to its effect: kubelet sync and cache, then `reload` with its jitter.
 pub const RELOAD_NS: i64 = 180 * SECOND;
@@ -34,6 +34,8 @@ pub struct CorefileHistory {
     changes: Vec<ClusterChange>,
     files: Vec<CorefileVersion>,
     versions: Vec<CorefileVersion>,
+    timeline: Option<Timeline>,
+    spans: Vec<(u32, ChangeSource, Interval)>,
 }
 
 impl CorefileHistory {
@@ -72,6 +74,7 @@ impl CorefileHistory {
     pub fn finish(&mut self) {
         let mut coverage = Coverage::default();
         self.changes.iter().for_each(|change| coverage.note(change));
+        self.spans.iter().for_each(|(item, source, at)| coverage.note_span(*item, *source, *at));
         coverage.finish();
         let mut keys: Vec<(&str, &str)> =
             self.changes.iter().map(|c| (c.meta.namespace.as_str(), c.meta.name.as_str())).collect();
@@ -79,14 +82,13 @@ impl CorefileHistory {
         keys.dedup();
         // The server reads one ConfigMap: `coredns` before names that only resemble it.
         let key = keys.iter().find(|(_, name)| *name == "coredns").or(keys.first()).copied();
-        self.versions = match key {
-            Some((namespace, name)) => {
-                let of_key = |c: &&ClusterChange| c.meta.namespace == namespace && c.meta.name == name;
-                let changes: Vec<&ClusterChange> = self.changes.iter().filter(of_key).collect();
-                versions(&build(Kind::ConfigMap, namespace.into(), name.into(), &changes, &coverage, &Dumped::new()))
-            }
-            None => Vec::new(),
-        };
+        self.timeline = key.map(|(namespace, name)| {
+            let of_key = |c: &&ClusterChange| c.meta.namespace == namespace && c.meta.name == name;
+            let changes: Vec<&ClusterChange> = self.changes.iter().filter(of_key).collect();
+            let dumped = super::dumped(&self.changes);
+            build(Kind::ConfigMap, namespace.into(), name.into(), &changes, &coverage, &dumped)
+        });
+        self.versions = self.timeline.as_ref().map_or_else(Vec::new, versions);
         if self.versions.is_empty() {
             self.versions.clone_from(&self.files);
         }
@@ -108,10 +110,42 @@ impl CorefileHistory {
         from..to.max(from)
     }
 
-    /// Instants at which [`CorefileHistory::in_force`] changes.
-    pub fn edges(&self) -> impl Iterator<Item = Nanos> + '_ {
-        self.versions.iter().flat_map(|v| [v.began.lo, v.ended.hi.plus(RELOAD_NS).plus(1)])
+    /// True if no version that is not in the evidence can have been in force at some instant of `at`. A ConfigMap is
+    /// taken to be the first of its name; a file is taken as in force always.
+    #[must_use]
+    pub fn is_known(&self, at: Interval) -> bool {
+        self.timeline.as_ref().map_or(!self.versions.is_empty(), |timeline| is_known(timeline, at))
     }
+
+    /// Adds the time span of an item that tells of the ConfigMap (see [`super::History::note_span`]).
+    pub fn note_span(&mut self, item: u32, source: ChangeSource, at: Interval) {
+        self.spans.push((item, source, at));
+    }
+
+    /// Instants at which [`CorefileHistory::in_force`] or [`CorefileHistory::is_known`] changes.
+    pub fn edges(&self) -> impl Iterator<Item = Nanos> + '_ {
+        let versions = self.versions.iter().flat_map(|v| [v.began.lo, v.ended.hi.plus(RELOAD_NS).plus(1)]);
+        let known = self.timeline.iter().flat_map(known_edges);
+        versions.chain(known)
+    }
+}
+
+fn created(timeline: &Timeline) -> Option<Nanos> {
+    timeline.entries.iter().find_map(|entry| entry.state.as_ref()?.meta.created)
+}
+
+/// True if the ConfigMap has no unseen version in force at some instant of `at`.
+#[must_use]
+pub fn is_known(timeline: &Timeline, at: Interval) -> bool {
+    let first = created(timeline).map_or(at.lo, |created| created.plus(SECOND));
+    let from = first.max(at.lo.plus(-RELOAD_NS)).min(at.hi);
+    !timeline.may_hide(Interval { lo: from, hi: at.hi })
+}
+
+/// Instants at which [`is_known`] changes.
+pub fn known_edges(timeline: &Timeline) -> impl Iterator<Item = Nanos> + '_ {
+    let first = created(timeline).map(|created| created.plus(SECOND));
+    timeline.edges().chain(first).flat_map(|edge| [edge, edge.plus(RELOAD_NS)])
 }
 
 fn is_dns_config(name: &str) -> bool {

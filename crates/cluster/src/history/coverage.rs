@@ -116,7 +116,8 @@ impl Coverage {
         breaks.dedup();
         for ((item, source, kind), seen) in &self.seen {
             let Some(span) = self.spans.get(&(*item, *source)) else { continue };
-            let wide = !kind.is_namespaced() || seen.namespaces.len() > 1;
+            // Nothing rests on the absence of a ConfigMap, so a stream of one namespace will do for those that are known.
+            let wide = *kind == Kind::ConfigMap || !kind.is_namespaced() || seen.namespaces.len() > 1;
             let statuses = *kind != Kind::Pod || *source != ChangeSource::Audit || seen.addresses;
             if !wide || !statuses {
                 continue;

@@ -121,9 +121,9 @@ impl History {
                         let ips = service.cluster_ips.iter().filter_map(|ip| ip.parse().ok());
                         ips.for_each(|ip| push(self.services_by_ip.entry(ip).or_default(), id));
                     }
-                    Object::EndpointSlice(slice) => {
+                    // CoreDNS reads slices only; legacy Endpoints say nothing of its answers.
+                    Object::EndpointSlice(slice) if !slice.legacy => {
                         let label = state.meta.labels.get(SERVICE_NAME).map_or("", String::as_str);
-                        let label = if slice.legacy { &*timeline.name } else { label };
                         let of_namespace =
                             self.slices.entry(Box::from(timeline.namespace.as_bytes())).or_default();
                         push(of_namespace.entry(Box::from(label.as_bytes())).or_default(), id);

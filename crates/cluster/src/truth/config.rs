@@ -35,13 +35,15 @@ pub struct Setup {
     pub stale_ns: i64,
     /// Least TTL that a cache in the block gives, seconds.
     pub cache_floor: u32,
+    /// Caches count TTLs down, and nothing else changes them.
+    pub counts_down: bool,
 }
 
 impl Setup {
     /// Options that no Corefile tells.
     #[must_use]
     pub fn assumed(options: Options, known: bool) -> Self {
-        Self { options, known, stale_ns: 0, cache_floor: 0 }
+        Self { options, known, stale_ns: 0, cache_floor: 0, counts_down: true }
     }
 
     fn of_block(block: &ServerBlock) -> Option<Self> {
@@ -53,7 +55,10 @@ impl Setup {
                 let floor = u32::try_from(cache.success.1 / SECOND).unwrap_or(0);
                 setup.cache_floor = setup.cache_floor.max(floor);
                 setup.stale_ns = setup.stale_ns.max(cache.stale.map_or(0, |stale| stale.up_to));
+                setup.counts_down &= !cache.keepttl;
             }
+            let changes = matches!(plugin, Plugin::Rewrite(rule) if matches!(rule.action, Action::Ttl { .. }));
+            setup.counts_down &= !changes && !matches!(plugin, Plugin::Autopath(_));
         }
         Some(setup)
     }

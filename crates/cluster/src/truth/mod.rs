@@ -25,7 +25,8 @@ use truename_model::rr::{Body, Class, Flags, Question, Rcode, Rdata, Record, Rty
 use truename_model::time::{Interval, Nanos, SECOND};
 use truename_model::verdict::{Contradiction, Explanation, Verdict, WhyUnverifiable};
 
-use crate::history::{CorefileHistory, History, Kind};
+use crate::history::corefiles::{is_known, known_edges};
+use crate::history::{CorefileHistory, History, Kind, Timeline};
 use crate::view::{View, always};
 use compare::{Match, Seen, Tally, describe};
 use config::{Block, Config, Front, Rewritten, Setup, embedded};
@@ -183,6 +184,7 @@ impl<'a> Truth<'a> {
             }
         } else {
             self.corefiles.edges().for_each(|edge| edges.both(edge));
+            self.config_map().into_iter().flat_map(known_edges).for_each(|edge| edges.both(edge));
             self.judge_configs(&case, &mut edges)
         };
         (judgement, edges.stretch())
@@ -201,8 +203,20 @@ impl<'a> Truth<'a> {
         (range, true)
     }
 
+    /// The ConfigMap in the history, whose streams say better how far it is known.
+    fn config_map(&self) -> Option<&Timeline> {
+        let config = &self.configs.first()?.config;
+        let ids = self.history.find(Kind::ConfigMap, config.namespace.as_bytes(), config.name.as_bytes());
+        ids.first().map(|id| self.history.timeline(*id))
+    }
+
+    fn is_config_known(&self, at: Interval) -> bool {
+        self.corefiles.is_known(at) || self.config_map().is_some_and(|timeline| is_known(timeline, at))
+    }
+
     fn judge_configs(&self, case: &Case<'_>, edges: &mut Edges) -> Judgement {
         let (range, known) = self.in_force(case.at);
+        let known = known && self.is_config_known(case.at);
         let mut best: Option<Judgement> = None;
         for config in &self.configs[range] {
             let mut judgement = self.judge_config(case, config, edges);
@@ -336,7 +350,7 @@ impl<'a> Truth<'a> {
         if let Some(judgement) = now.matched(case, setup, false) {
             return judgement;
         }
-        let age_ns = age_ns(setup);
+        let age_ns = age_ns(case, setup);
         let window = Interval { lo: case.at.lo.plus(-age_ns), hi: case.at.hi };
         let whole = self.pass(case, setup, zone, window);
         edges.add(&whole.view, Some(age_ns));
@@ -356,6 +370,7 @@ impl<'a> Truth<'a> {
             fell: false,
             out_of_model: None,
             last: None,
+            grounded: false,
         };
         while pass.view.next_world() {
             let mut model = Model { view: &mut pass.view, options: &setup.options, era: case.era };
@@ -383,6 +398,7 @@ impl<'a> Truth<'a> {
                     break;
                 }
             }
+            pass.grounded = pass.view.is_grounded();
             pass.last = Some((outcome, pass.view.deciding()));
         }
         pass
@@ -401,7 +417,7 @@ impl<'a> Truth<'a> {
         if !setup.known {
             return unverifiable(WhyUnverifiable::NoCorefile);
         }
-        if whole.view.is_incomplete() {
+        if whole.view.is_incomplete() && !self.is_foreign(case, now) {
             let any = self.history.timelines().iter().any(|timeline| timeline.kind == Kind::Service);
             return unverifiable(if any {
                 WhyUnverifiable::OutsideHistory
@@ -422,6 +438,26 @@ impl<'a> Truth<'a> {
             None => (String::new(), Vec::new()),
         };
         Judgement::Verdict(Verdict::Contradicted { how, by: by.into(), expected })
+    }
+
+    /// True if no object that was not recorded can be behind the answer either: a service that has cluster IPs now,
+    /// and addresses where no service or pod of the cluster ever was. Only its own earlier life could explain them,
+    /// and that had its addresses from the same ranges.
+    fn is_foreign(&self, case: &Case<'_>, now: &Pass<'_>) -> bool {
+        let Some((Outcome::Records(records), by)) = &now.last else { return false };
+        let own = records.answers.iter().all(|(owner, data)| {
+            *owner == case.question.name && matches!(data, Rdata::A(_) | Rdata::Aaaa(_))
+        });
+        let of_service = !by.iter().any(|of| of.kind == "EndpointSlice") && by.iter().any(|of| of.kind == "Service");
+        let facts = self.history.facts();
+        let foreign = |record: &Record| match record.rdata {
+            Rdata::A(ip) => !facts.is_near(ip.into()),
+            Rdata::Aaaa(ip) => !facts.is_near(ip.into()),
+            _ => false,
+        };
+        let answers = &case.seen.body.answers;
+        let plain = |record: &Record| matches!(record.rdata, Rdata::A(_) | Rdata::Aaaa(_));
+        own && of_service && now.grounded && answers.iter().all(plain) && answers.iter().any(foreign)
     }
 
     /// Everything that may be answered to `question` in `window`, with the objects that imply it.
@@ -465,10 +501,20 @@ impl<'a> Truth<'a> {
     }
 }
 
-/// How old an answer may be: its TTL, a cache in front, the watch lag, and what `serve_stale` adds.
-fn age_ns(setup: &Setup) -> i64 {
-    let ttl_ns = i64::from(setup.options.ttl.max(setup.cache_floor)).saturating_mul(SECOND);
-    ttl_ns.saturating_add(CACHE_NS + LAG_NS).saturating_add(setup.stale_ns)
+/// How old an answer may be: what its TTL has counted down, a cache in front that need not count, the watch lag, and
+/// what `serve_stale` adds.
+///
+/// Caches count the TTL down, so a positive answer with its full TTL is fresh. Where TTLs do not tell (denials,
+/// options that are not known, TTLs that were raised), an answer may be as old as the TTL and a cache allow.
+fn age_ns(case: &Case<'_>, setup: &Setup) -> i64 {
+    let ttl = setup.options.ttl.max(setup.cache_floor);
+    let shown = case.seen.body.answers.iter().map(|record| record.ttl).min();
+    let counted = shown.filter(|_| setup.known && setup.counts_down).map(|shown| ttl.saturating_sub(shown) + 1);
+    let secs = match counted {
+        Some(counted) => i64::from(counted).saturating_mul(SECOND),
+        None => i64::from(ttl).saturating_mul(SECOND).saturating_add(CACHE_NS),
+    };
+    secs.saturating_add(LAG_NS).saturating_add(setup.stale_ns)
 }
 
 /// Judgements by how much they settle: of several admissible configurations the best explains the answer.
@@ -559,6 +605,8 @@ struct Pass<'a> {
     fell: bool,
     out_of_model: Option<&'static str>,
     last: Option<(Outcome, Vec<ObjectRef>)>,
+    /// The last world was known to hold.
+    grounded: bool,
 }
 
 impl Pass<'_> {

@@ -423,12 +423,13 @@ fn section_2_right_before_but_no_longer_is_stale() {
     for (asked, answer, millis, expected) in [
         (db, "10.244.1.2;10.244.1.3", 99_000, VERIFIED),
         (db, "10.244.1.2;10.244.1.3", 101_000, "stale"),
-        (db, "10.244.1.2;10.244.1.3", 169_000, "stale"),
-        (db, "10.244.1.2;10.244.1.3", 171_000, EXTRA),
+        // With its full TTL an answer is fresh: only the watch lag is admitted.
+        (db, "10.244.1.2;10.244.1.3", 110_000, "stale"),
+        (db, "10.244.1.2;10.244.1.3", 112_000, EXTRA),
         (db, "10.244.7.7;10.244.1.3", 101_000, VERIFIED),
         (db, "10.244.7.7;10.244.1.3", 99_000, EXTRA),
         (("web.shop.svc", Rtype::A), "10.96.1.1", 101_000, "stale"),
-        (("web.shop.svc", Rtype::A), "10.96.1.1", 171_000, NOT),
+        (("web.shop.svc", Rtype::A), "10.96.1.1", 112_000, NOT),
         (("web.shop.svc", Rtype::A), "NX", 101_000, VERIFIED),
         (("new.shop.svc", Rtype::A), "NX", 101_000, "stale"),
         (("new.shop.svc", Rtype::A), "NX", 171_000, SHOULD),
@@ -440,14 +441,33 @@ fn section_2_right_before_but_no_longer_is_stale() {
 }
 
 #[test]
+fn a_ttl_that_has_counted_down_tells_how_old_an_answer_may_be() {
+    let mut told = shop();
+    told.watch(100_000, Updated, of_service("shop", "db-a", "db"), slice(&["10.244.7.7"], &[("pg", Some(5432))]));
+    let history = told.history(1_000_000);
+    let corefiles = CorefileHistory::new();
+    let truth = Truth::new(&history, &corefiles).with_options(options());
+    let question = question("db.shop.svc", Rtype::A);
+    let mut body = body(&question, &["10.244.1.2", "10.244.1.3"]);
+    for (ttl, millis, expected) in [(1, 139_000, "stale"), (1, 141_000, EXTRA), (20, 120_000, "stale"), (20, 122_000, EXTRA)] {
+        body.answers.iter_mut().for_each(|record| record.ttl = ttl);
+        let judgement = truth.judge(&question, Some(Rcode::NOERROR), Flags(0), &body, at(millis), None);
+        assert_eq!(word(&judgement), expected, "TTL {ttl} at {millis}");
+    }
+}
+
+#[test]
 fn i5_nothing_is_denied_beyond_the_history() {
     let mut told = shop();
     told.changes.retain(|change| change.meta.namespace != "x");
     let history = told.history(50_000);
     let outside = format!("unverifiable {:?}", WhyUnverifiable::OutsideHistory);
     for (answer, millis, expected) in [
-        ("6.6.6.6", 40_000, outside.as_str()),
+        // Nothing that nobody recorded can have had an address outside every range of the cluster.
+        ("6.6.6.6", 5_000, WRONG),
+        ("10.96.1.2", 5_000, outside.as_str()),
         ("10.96.1.1", 40_000, VERIFIED),
+        ("10.96.1.2", 40_000, WRONG),
         // The watch ends at 50 s and is taken to go on for its stated reach.
         ("10.96.1.1", 171_000, outside.as_str()),
         ("6.6.6.6", 171_000, outside.as_str()),
@@ -468,7 +488,8 @@ fn a_snapshot_after_the_query_verifies_and_denies_nothing() {
     for (asked, answer, millis, expected) in [
         (web, "10.96.1.1", 100_000, VERIFIED),
         (web, "10.96.1.1", 300_000, outside.as_str()),
-        (web, "6.6.6.6", 100_000, outside.as_str()),
+        (web, "6.6.6.6", 100_000, WRONG),
+        (web, "10.96.1.2", 51_000, outside.as_str()),
         (web, "NX", 100_000, outside.as_str()),
         (("nope.shop.svc", Rtype::A), "6.6.6.6", 100_000, outside.as_str()),
         (("nope.shop.svc", Rtype::A), "NX", 100_000, outside.as_str()),
