@@ -113,3 +113,5 @@ impl WireDecoder {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod differential;
