@@ -68,12 +68,13 @@ class Recorder:
         return started
 
     def snapshot(self, name):
-        items = []
+        items, received = [], rfc3339(time.time_ns())
         for where in WATCHED.values():
             answer = self.api.request("GET", where)
             kind, version = answer["kind"].removesuffix("List"), answer["apiVersion"]
             items += [{"apiVersion": version, "kind": kind, **item} for item in answer["items"]]
-        listed = {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}
+        listed = {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""},
+                  "received": received}
         (self.folder / "objects" / f"{name}.json").write_text(json.dumps(listed, indent=1) + "\n")
 
     def _watch(self, name, where):

@@ -207,7 +207,7 @@ def write_case(out, scenario, started, subjects):
     sources = [name for name, found in (
         ("log", "logs/*/coredns/*"), ("dnstap", "dnstap/*"), ("pcap-client", "pcap/client-*"),
         ("pcap-upstream", "pcap/upstream-*"), ("pcap-pod", "pcap/pod-*"), ("audit", "audit.log"), ("watch", "watch/*"),
-        ("corefile", "corefile/*"), ("objects", "objects/*")) if any(recording.glob(found))]
+        ("corefile", "corefile/*"), ("objects", "objects/*")) if any(path.stat().st_size for path in recording.glob(found))]
     case = {"name": scenario.name, "scenario": f"{scenario.name}.scenario", "description": scenario.about,
             "started_ns": started, "skew_ms": scenario.skew_ms, "cluster_domain": "cluster.local",
             "coredns": scenario.coredns, "pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/12",
