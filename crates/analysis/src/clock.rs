@@ -21,10 +21,9 @@ const KEYS_MAX: usize = 1 << 16;
 const WIDTH: i64 = SECOND;
 /// A smaller offset than this is the delay between vantages, not a clock, and is not applied.
 const NOISE: i64 = 250 * MILLI;
-/// At least so many answers must agree, and at least one in so many of the origin that saw fewer.
+/// At least so many answers must agree.
 const SUPPORT: usize = 3;
-const SHARE: usize = 20;
-/// And at least this part of the queries of the smaller origin: a stub's retry goes to another replica after 2.5 or 5 s
+/// And at least this part of the answers of the smaller origin: a stub's retry goes to another replica after 2.5 or 5 s
 /// with the same address, port and id, so two replicas share a few queries that say nothing of their clocks.
 const SHARE: usize = 20;
 
@@ -107,7 +106,8 @@ impl Estimator {
     pub fn finish(self) -> Vec<Offset> {
         let pairs = self.differences();
         let counts = self.counts();
-        let whole = |a: &OriginId, b: &OriginId| counts.get(a).copied().min(counts.get(b).copied()).unwrap_or(0);
+        let whole =
+            |a: &OriginId, b: &OriginId| counts.get(a).copied().min(counts.get(b).copied()).unwrap_or(0);
         let edges: BTreeMap<(OriginId, OriginId), (i64, i64, usize)> = pairs
             .into_iter()
             .filter_map(|(pair, list)| densest(list).map(|found| (pair, found)))
@@ -124,20 +124,11 @@ impl Estimator {
         out
     }
 
-    /// Queries of the sample by origin.
+    /// Answers of the sample by origin.
     fn counts(&self) -> BTreeMap<OriginId, usize> {
         let mut counts = BTreeMap::new();
         for (origin, _, _) in self.sightings.values().flatten() {
             *counts.entry(*origin).or_insert(0) += 1;
-        }
-        counts
-    }
-
-    /// How many remembered answers each origin saw.
-    fn counts(&self) -> BTreeMap<OriginId, usize> {
-        let mut counts = BTreeMap::new();
-        for (origin, _, _) in self.sightings.values().flatten() {
-            *counts.entry(*origin).or_default() += 1;
         }
         counts
     }

@@ -30,8 +30,8 @@ fn lookups(log_ns: i64, tap_ns: i64, packet_ns: i64) -> Vec<Observation> {
     let mut all = Vec::new();
     for n in 0..20u16 {
         let (at, client) = (f64::from(n) * 977.0, format!("10.244.1.5:{}", 40_000 + n));
-        all.push(shifted(pq(at, &client, n, N), packet_ns));
-        all.push(shifted(cq(at + 0.1, &client, n, N), tap_ns));
+        all.push(shifted(cr(at + 2.0, &client, n, N, &[]).asked(at), tap_ns));
+        all.push(shifted(pr(at + 2.1, &client, n, N, &[]), packet_ns));
         all.push(shifted(log(at + 5.0 + f64::from(n), &client, n, N, 2.0), log_ns));
     }
     all
@@ -46,7 +46,7 @@ fn an_hour_between_log_and_tap_is_found_and_undone() {
     assert_eq!(found.len(), 3);
     let (lo, hi) = found[0].1;
     assert!(lo <= HOUR && HOUR - 30 * MILLI <= hi && hi - lo < 50 * MILLI, "{lo} {hi}");
-    assert!(found[0].2.contains("20 queries"), "{}", found[0].2);
+    assert!(found[0].2.contains("20 answers"), "{}", found[0].2);
     let offsets = Offsets::new(&found, &vec![Origin::default(); 4]);
     assert_eq!(offsets.of(OriginId(1)), (0, 0));
     let before = all[2].at.interval().unwrap();
@@ -78,11 +78,46 @@ fn chance_meetings_give_no_offset() {
     let mut all = Vec::new();
     for n in 0..20u16 {
         let client = format!("10.244.1.5:{}", 40_000 + n);
-        all.push(cq(f64::from(n) * 1_000.0, &client, n, N).0);
-        all.push(pq(f64::from(n * n) * 7_919.0, &client, n, N).0);
+        all.push(cr(f64::from(n) * 1_000.0, &client, n, N, &[]).0);
+        all.push(pr(f64::from(n * n) * 7_919.0, &client, n, N, &[]).0);
     }
     assert_eq!(find(&all), []);
     assert_eq!(find(&lookups(0, 0, 0)[..6]), [], "two lookups are too few");
+}
+
+/// A replica is down: its clients ask again after five seconds and another replica answers.
+#[test]
+fn second_tries_at_another_replica_are_no_clock() {
+    let at_replica = |m: Msg, item: u32| {
+        let mut m = m;
+        (m.0.origin, m.0.record.item) = (OriginId(item), item);
+        m.0
+    };
+    let mut all = Vec::new();
+    for n in 0..200u16 {
+        let (at, client) = (f64::from(n) * 977.0, format!("10.244.1.5:{}", 40_000 + n));
+        // Packets at the dead replica's node (item 3), the tap of the living one (item 1).
+        all.push(at_replica(pq(at, &client, n, N), 3));
+        all.push(at_replica(cr(at + 5_000.0, &client, n, N, &[]), 1));
+        // A few were answered by both, the second time five seconds later.
+        if n < 4 {
+            all.push(at_replica(pr(at + 1.0, &client, n, N, &[]), 3));
+        } else {
+            all.push(at_replica(pr(at + 1.0, &format!("10.244.1.6:{}", 40_000 + n), n, N, &[]), 3));
+        }
+    }
+    assert_eq!(find(&all), []);
+    // With names of replicas even many prove nothing.
+    let mut origins = vec![Origin::default(); 4];
+    origins[1].replica = Known::Given("coredns-a".to_owned());
+    origins[3].replica = Known::Given("coredns-b".to_owned());
+    let mut estimator = Estimator::new(&origins);
+    for n in 0..50u16 {
+        let (at, client) = (f64::from(n) * 977.0, format!("10.244.1.5:{}", 40_000 + n));
+        estimator.observe(&at_replica(pr(at, &client, n, N, &[]), 3));
+        estimator.observe(&at_replica(cr(at + 5_000.0, &client, n, N, &[]), 1));
+    }
+    assert_eq!(estimator.finish(), []);
 }
 
 #[test]
@@ -98,8 +133,8 @@ fn memory_is_bounded_and_the_sample_is_the_same_everywhere() {
     let mut estimator = Estimator::new(&vec![Origin::default(); 4]);
     for n in 0..200_000u32 {
         let client = format!("10.244.{}.5:{}", n / 60_000, 1_024 + n % 60_000);
-        estimator.observe(&cq(f64::from(n), &client, 7, N).0);
-        estimator.observe(&shifted(pq(f64::from(n), &client, 7, N), HOUR));
+        estimator.observe(&cr(f64::from(n), &client, 7, N, &[]).0);
+        estimator.observe(&shifted(pr(f64::from(n), &client, 7, N, &[]), HOUR));
         assert!(estimator.sightings.len() <= KEYS_MAX);
     }
     let found = estimator.finish();
