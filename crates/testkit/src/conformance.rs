@@ -26,6 +26,8 @@ pub fn run(dir: &Path) -> Vec<SuiteResult> {
         tap::tinyframe(&dir.join("dnstap/DNS-OARC+tinyframe/src/test")),
         seeds::captures(&dir.join("pcap")),
         seeds::wire(&dir.join("wire")),
+        seeds::log_lines(&dir.join("coredns_logs")),
+        seeds::compactor(&dir.join("pcap/dns-stats+compactor/test-scripts")),
     ]
 }
 

@@ -3,11 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use truename_model::{Decoded, Diagnostic, Event};
+use truename_sources::Decoder;
+use truename_sources::corednslog::LogDecoder;
 use truename_sources::pcap::{PcapDecoder, Records};
 use truename_sources::piece::cut;
 use truename_sources::wire::WireDecoder;
 
-use super::capture::{context, observations};
+use super::capture::{capture, context, observations};
+use super::reasons::reason;
 use crate::suite::SuiteResult;
 
 /// Every file below `dir`, in a fixed order.
@@ -69,6 +73,53 @@ pub(super) fn captures(dir: &Path) -> SuiteResult {
         } else {
             result.differs(&path.display().to_string(), None);
         }
+    }
+    result
+}
+
+/// Real lines quoted in issues: a query line gives its lookup, an error line its error, and nothing is invented.
+pub(super) fn log_lines(dir: &Path) -> SuiteResult {
+    let mut result = SuiteResult::new("coredns-log-lines");
+    let Ok(text) = fs::read_to_string(dir.join("issues_real_lines.log")) else { return result };
+    let mut decoder = LogDecoder::new(context(&[53]));
+    for (ordinal, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+        let mut out = Vec::new();
+        decoder.decode(ordinal as u64, line.as_bytes(), &mut out);
+        let right = out.iter().any(|decoded| match decoded {
+            Decoded::Observation(seen) => match &seen.event {
+                Event::Dns(dns) => {
+                    dns.body.question.as_ref().is_some_and(|q| line.contains(&q.name.to_string()))
+                }
+                Event::Diagnostic(Diagnostic::QueryError { name, .. }) => line.contains(name.as_str()),
+                _ => false,
+            },
+            Decoded::Change(_) => false,
+        });
+        if right { result.agrees() } else { result.differs(line, None) }
+    }
+    result
+}
+
+/// Whole DNS messages per capture: gold by compactor's own count, the others by tshark 4.0.17 on the same files.
+const COUNTS: [(&str, usize); 5] = [
+    ("gold.pcap.xz", 1_998),
+    ("matching.pcap.xz", 11),
+    ("unmatched.pcap.xz", 2),
+    ("knot-live.raw.pcap.xz", 16_531),
+    ("nsd-live.raw.pcap.xz", 20_864),
+];
+
+/// Real authoritative traffic: as many whole messages as other decoders find.
+pub(super) fn compactor(dir: &Path) -> SuiteResult {
+    const SUITE: &str = "compactor";
+    let mut result = SuiteResult::new(SUITE);
+    for (file, wanted) in COUNTS {
+        let Ok(seen) = capture(&dir.join(file), &[53]) else { continue };
+        // The head of a message whose rest is not in the capture is ours alone.
+        let whole =
+            seen.iter().filter(|message| message.dns.body.malformed != Some("cut by the capture")).count();
+        let case = format!("{file}: {whole} messages, wanted {wanted}");
+        if whole == wanted { result.agrees() } else { result.differs(&case, reason(SUITE, &case)) }
     }
     result
 }
