@@ -171,15 +171,48 @@ fn united(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     out
 }
 
-/// Secret ranges of a YAML document or list item, found by indentation.
+/// Secret ranges of a YAML document or list item, found by indentation; a document written as JSON is read as JSON, and
+/// of other flow style with anything secret in it all is taken.
 #[must_use]
 pub fn yaml_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
+    if let Some(start) = flow_start(bytes) {
+        let inner = &bytes[start..];
+        let end = walk(inner, &mut |_, _, _| {});
+        let is_json = inner[end..].iter().all(u8::is_ascii_whitespace);
+        return if is_json {
+            json_ranges(inner).into_iter().map(|range| range.start + start..range.end + start).collect()
+        } else if is_suspect(inner) {
+            united(vec![start..bytes.len()])
+        } else {
+            Vec::new()
+        };
+    }
     let secret_at = secret_indents(bytes);
-    let mut scan = YamlScan { secret_at, stack: Vec::new(), region: None, found: Vec::new() };
+    let mut scan = YamlScan { bytes, secret_at, stack: Vec::new(), region: None, found: Vec::new() };
     for line in yaml_lines(bytes) {
         scan.line(&line);
     }
     united(scan.found)
+}
+
+/// Where a document in flow style begins.
+fn flow_start(bytes: &[u8]) -> Option<usize> {
+    let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    for line in bytes[at..].split_inclusive(|b| *b == b'\n') {
+        let text = line.trim_ascii();
+        let skipped = text.is_empty() || text.starts_with(b"#") || text == b"---";
+        if !skipped {
+            let blank = line.len() - line.trim_ascii_start().len();
+            return matches!(text[0], b'{' | b'[').then_some(at + blank);
+        }
+        at += line.len();
+    }
+    None
+}
+
+/// True if a text in flow style may hold something secret.
+fn is_suspect(text: &[u8]) -> bool {
+    contains(text, b"Secret") || contains(text, b"env") || contains(text, b"token") || contains(text, b"data")
 }
 
 /// A line with content.
@@ -194,6 +227,8 @@ struct YamlLine<'a> {
     key: Option<&'a str>,
     /// Octets of the value, or of the whole content where there is no key.
     value: Range<usize>,
+    /// Octets of the content: key and value.
+    content: Range<usize>,
 }
 
 fn yaml_lines(bytes: &[u8]) -> impl Iterator<Item = YamlLine<'_>> {
@@ -226,7 +261,8 @@ fn yaml_line(raw: &[u8], at: usize) -> Option<YamlLine<'_>> {
     let skip = if key.is_some() { colon.map_or(0, |colon| colon + 1) } else { 0 };
     let blank = content[skip..].iter().take_while(|b| **b == b' ').count();
     let value = at + column + skip + blank..at + text.len();
-    Some(YamlLine { dashes, indent: column, margin, key, value })
+    let content = at + column..at + text.len();
+    Some(YamlLine { dashes, indent: column, margin, key, value, content })
 }
 
 /// Columns at which `kind: Secret` stands.
@@ -241,7 +277,8 @@ fn secret_indents(bytes: &[u8]) -> BTreeSet<usize> {
         .collect()
 }
 
-struct YamlScan {
+struct YamlScan<'b> {
+    bytes: &'b [u8],
     secret_at: BTreeSet<usize>,
     /// Open keys and dashes with their columns.
     stack: Vec<(usize, String)>,
@@ -250,7 +287,7 @@ struct YamlScan {
     found: Vec<Range<usize>>,
 }
 
-impl YamlScan {
+impl YamlScan<'_> {
     fn line(&mut self, line: &YamlLine<'_>) {
         if let Some(region) = self.region {
             if line.margin > region {
@@ -263,6 +300,11 @@ impl YamlScan {
             self.stack.retain(|(column, key)| column < dash || (column == dash && key != "-"));
             self.stack.push((*dash, "-".to_owned()));
         }
+        if let Some(flow) = self.suspect_flow(line) {
+            self.region = Some(line.margin);
+            self.found.push(flow);
+            return;
+        }
         let Some(key) = line.key else { return };
         self.stack.retain(|(column, _)| *column < line.indent);
         if self.is_secret(line.indent, key) {
@@ -270,6 +312,13 @@ impl YamlScan {
             self.found.push(line.value.clone());
         }
         self.stack.push((line.indent, key.to_owned()));
+    }
+
+    /// A collection in flow style on this line that may hold something secret.
+    fn suspect_flow(&self, line: &YamlLine<'_>) -> Option<Range<usize>> {
+        let is_flow = |range: &Range<usize>| matches!(self.bytes.get(range.start), Some(b'{' | b'['));
+        let flow = [&line.content, &line.value].into_iter().find(|range| is_flow(range))?;
+        is_suspect(&self.bytes[line.content.clone()]).then(|| flow.clone())
     }
 
     fn is_secret(&self, indent: usize, key: &str) -> bool {

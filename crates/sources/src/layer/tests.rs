@@ -209,6 +209,15 @@ fn links_are_skipped_and_names_are_only_labels() {
 }
 
 #[test]
+fn a_link_has_no_content_whatever_its_size_says() {
+    let mut link = member("link", b'1', &[b'x'; 600]);
+    link.truncate(512);
+    let (got, summary) = peel(&archive(&[link, member("next", b'0', COREFILE)]), &Limits::default());
+    assert_eq!((got.leaves.len(), summary.skipped_members, summary.losses.len()), (1, 1, 0));
+    assert_eq!(got.leaves[0].2, COREFILE);
+}
+
+#[test]
 fn hostile_tars_end_in_losses() {
     let mut huge = member("huge", b'0', b"x");
     huge[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
