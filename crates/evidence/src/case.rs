@@ -448,7 +448,7 @@ impl Case {
     }
 
     /// Puts an entry into the log: by way of the open segment, or published at once if there is none.
-    fn enter(&mut self, entry: LogEntry) -> Result<()> {
+    pub(crate) fn enter(&mut self, entry: LogEntry) -> Result<()> {
         let bytes = entry.to_bytes()?;
         let index = self.log.next_index();
         let misplaced = |expected: String| Error::Refused(format!("log entry {index} should be {expected}"));

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use truename_model::{Nanos, Sha256 as Digest};
 
 use crate::case::{Case, Limits, NewPiece, Options, prepare};
-use crate::entry::{Conclusion, ItemBegin, ItemSummary};
+use crate::entry::{Conclusion, ItemBegin, ItemEnd, ItemSummary, LogEntry};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::key::SigningKeyFile;
@@ -133,4 +133,22 @@ fn after_a_failed_write_nothing_more_is_written() {
     assert!(matches!(failed, Error::Io { .. } | Error::Stopped(_)), "{failed}");
     assert!(matches!(case.commit(), Err(Error::Stopped(_))));
     assert!(matches!(case.begin_item(ItemBegin::default()), Err(Error::Stopped(_))));
+}
+
+/// A writer that holds the key can sign false numbers; the verifier counts itself.
+#[test]
+fn signed_counts_that_the_segments_do_not_bear_out_are_found() {
+    for (stored, offered, found) in [(1, 1, 0), (2, 2, 1), (1, 3, 1)] {
+        let bed = Bed::new();
+        let mut case = bed.open(i64::MAX).unwrap();
+        let item = case.begin_item(ItemBegin::default()).unwrap();
+        let piece = NewPiece { ordinal: 0, offset: 0, more: false, secret: false, bytes: b"one" };
+        case.append(item, piece).unwrap();
+        let end = ItemEnd { item: item.0, stored, offered, pieces: 1, bytes: 3, ..ItemEnd::default() };
+        case.enter(LogEntry::ItemEnd(end)).unwrap();
+        let receipt = case.close().unwrap();
+        let problems = bed.verify(Some(&receipt));
+        assert_eq!(problems.len(), found, "{problems:?}");
+        assert!(problems.iter().all(|p| p.file == "segments (item 0)"), "{problems:?}");
+    }
 }

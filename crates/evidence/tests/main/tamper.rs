@@ -340,3 +340,43 @@ fn hostile_folders_get_an_answer() {
         std::fs::write(&path, &content).unwrap();
     }
 }
+
+/// A reader either gives the bytes that were written or an error, never other bytes.
+#[test]
+fn a_reader_never_gives_altered_bytes() {
+    let bed = bed();
+    let mut case = bed.open();
+    let item = fill(&mut case, 0, 60);
+    case.close().unwrap();
+    let path = bed.case.join("evidence/segments/00000000.seg");
+    let content = std::fs::read(&path).unwrap();
+    let whole: Vec<u8> = expected(0, 60).concat();
+    let mut refused = 0;
+    for at in (0..content.len()).step_by(3) {
+        let mut altered = content.clone();
+        altered[at] ^= 0x20;
+        std::fs::write(&path, &altered).unwrap();
+        let Ok(reader) = Reader::open(&bed.case) else {
+            refused += 1;
+            continue;
+        };
+        let mut cursor = reader.records(item).unwrap();
+        let mut given = Vec::new();
+        let outcome = loop {
+            match cursor.next() {
+                Ok(Some(piece)) => given.extend_from_slice(piece.bytes),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        assert!(whole.starts_with(&given), "altered bytes were given out (flip at {at})");
+        match outcome {
+            Ok(()) => assert!(given == whole && at < 124, "only the header is not read here (flip at {at})"),
+            Err(error) => {
+                assert!(error.is_integrity(), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 500, "{refused}");
+}
