@@ -300,9 +300,10 @@ class Player:
         mode = options.get("mode", "race")
         replica = self.replicas.list()[int(options.get("replica", 1)) - 1]
         if mode == "muted":
-            self.upstream.rule(name, "dead", "A")
-        elif mode in ("late", "race"):
-            self.upstream.rule(name, "slow", 0.4 if mode == "late" else 0.06)
+            # As by its own rate limit for this client, which a flood in the client's name brings about.
+            self.upstream.rule(name, "dead", "A", replica.address)
+        else:
+            self.upstream.rule(name, "slow", 0.4 if mode == "late" else 0.06, replica.address)
         self.truth.lie(address, "forged-upstream", name)
         forger = UpstreamForger(self.range.network, replica, name, address, int(options.get("wrong", 16)), mode != "failed",
                                 int(options.get("ttl", 3600)), self.scenario.seed, int(options.get("tries", 1)))

@@ -20,7 +20,7 @@ BASE_DELAY = 0.008
 class Upstream:
     def __init__(self, network, children, folder):
         self.network, self.children, self.folder = network, children, folder
-        self.rules = []          # (suffix, kind, value): the first that fits decides
+        self.rules = []          # (suffix, kind, value, client or None): the first that fits decides
         self.own = {}            # (name, type) -> [ttl, [data], count given at once]
         self.turn = 0
         self.stopped = False
@@ -64,9 +64,10 @@ class Upstream:
 
     # Orders
 
-    def rule(self, suffix, kind, value=None):
-        """kind: slow (value seconds), dead (value: a type, or all), echo (value: the name to answer with), refuse."""
-        self.rules.insert(0, (suffix.rstrip(".").lower(), kind, value))
+    def rule(self, suffix, kind, value=None, client=None):
+        """kind: slow (value seconds), dead (value: a type, or all), echo (value: the name to answer with), refuse.
+        With `client` only towards that address."""
+        self.rules.insert(0, (suffix.rstrip(".").lower(), kind, value, client))
 
     def heal(self, suffix=None):
         self.rules = [] if suffix is None else [rule for rule in self.rules if rule[0] != suffix.rstrip(".").lower()]
@@ -114,11 +115,13 @@ class Upstream:
             records += [(record.name, record.type, record.ttl, record.data) for record in more]
         return dnswire.answer(query, records) if followed else None
 
-    def _fate(self, query):
+    def _fate(self, query, asker):
         """(delay or None for no answer, answer)"""
         asked = dnswire.parse(query)
         name = asked.name.lower().rstrip(".")
-        for suffix, kind, value in self.rules:
+        for suffix, kind, value, client in self.rules:
+            if client not in (None, asker):
+                continue
             if suffix and name != suffix and not name.endswith("." + suffix):
                 continue
             if kind == "dead" and value in (None, asked.type):
@@ -138,7 +141,7 @@ class Upstream:
             if select.select([self.udp], [], [], pause)[0]:
                 try:
                     query, client = self.udp.recvfrom(65535)
-                    delay, reply = self._fate(query)
+                    delay, reply = self._fate(query, client[0])
                 except (OSError, ValueError):
                     continue
                 if reply:
@@ -152,17 +155,17 @@ class Upstream:
         self.tcp.settimeout(0.5)
         while not self.stopped:
             try:
-                stream, _ = self.tcp.accept()
+                stream, client = self.tcp.accept()
             except OSError:
                 continue
-            threading.Thread(target=self._stream, args=(stream,), daemon=True).start()
+            threading.Thread(target=self._stream, args=(stream, client[0]), daemon=True).start()
 
-    def _stream(self, stream):
+    def _stream(self, stream, client):
         stream.settimeout(5)
         try:
             while True:
                 size = struct.unpack("!H", stream.recv(2))[0]
-                delay, reply = self._fate(stream.recv(size))
+                delay, reply = self._fate(stream.recv(size), client)
                 if reply:
                     time.sleep(delay)
                     stream.sendall(struct.pack("!H", len(reply)) + reply)
