@@ -37,7 +37,9 @@ pub fn run(path: &Path) -> SuiteResult {
         let name = suite["suite"].as_str().unwrap_or_default().trim_start_matches("coredns/");
         let cases = suite["cases"].as_array().map_or(&[][..], Vec::as_slice);
         match name {
-            "parse_request" => cases.iter().for_each(|case| parse_request(case, &suite["options"], &mut result)),
+            "parse_request" => {
+                cases.iter().for_each(|case| parse_request(case, &suite["options"], &mut result))
+            }
             "services_raw" => cases.iter().for_each(|case| key_of_name(case, &mut result)),
             _ => answers(name, suite, cases, &mut result),
         }
@@ -48,7 +50,9 @@ pub fn run(path: &Path) -> SuiteResult {
 /// Suites of plugins and features that the model does not judge; it calls such answers unverifiable, never false.
 fn outside(suite: &str) -> Option<&'static str> {
     match suite {
-        "multicluster" => Some("multicluster zones answer from ServiceImports of other clusters: state elsewhere"),
+        "multicluster" => {
+            Some("multicluster zones answer from ServiceImports of other clusters: state elsewhere")
+        }
         "k8s_external" | "external_raw" => Some("the plugin k8s_external is not modelled: state elsewhere"),
         _ => None,
     }
@@ -69,7 +73,9 @@ fn answers(suite: &str, table: &Value, cases: &[Value], result: &mut SuiteResult
         };
         let expected = truth.admissible(&question, AT, Some("1.15.0"));
         let found = match &expected {
-            Expected::Answers { possibilities, .. } => possibilities.iter().any(|one| agrees(&one.outcome, case)),
+            Expected::Answers { possibilities, .. } => {
+                possibilities.iter().any(|one| agrees(&one.outcome, case))
+            }
             Expected::NotCluster | Expected::NoCorefile => false,
         };
         match found {
@@ -84,8 +90,12 @@ fn reason(suite: &str, case: &Value) -> Option<&'static str> {
     let positive = case["answer"].as_array().is_some_and(|answers| !answers.is_empty());
     let pinned = case["qname"].as_str().is_some_and(|name| name.contains("._zone."));
     match suite {
-        "notsynced" => Some("the server has not seen the objects yet: SERVFAIL is no claim and is not judged"),
-        "zonal" if positive && pinned => Some("the table's endpoints lost their topology zones when it was extracted"),
+        "notsynced" => {
+            Some("the server has not seen the objects yet: SERVFAIL is no claim and is not judged")
+        }
+        "zonal" if positive && pinned => {
+            Some("the table's endpoints lost their topology zones when it was extracted")
+        }
         _ => None,
     }
 }
@@ -235,10 +245,13 @@ fn key_of_name(case: &Value, result: &mut SuiteResult) {
         return;
     };
     let zone_labels = name.labels().skip_while(|label| *label != b"svc").skip(1);
-    let zone_text: Vec<String> = zone_labels.map(|label| String::from_utf8_lossy(label).into_owned()).collect();
+    let zone_text: Vec<String> =
+        zone_labels.map(|label| String::from_utf8_lossy(label).into_owned()).collect();
     let multicluster = zone_text.first().is_some_and(|label| label == "clusterset");
     let Some(zone) = Name::parse(&zone_text.join(".")).ok() else { return result.differs(id(case), None) };
-    let Some(request) = names::parse(&name, &zone, multicluster, false) else { return result.differs(id(case), None) };
+    let Some(request) = names::parse(&name, &zone, multicluster, false) else {
+        return result.differs(id(case), None);
+    };
     let mut path: Vec<String> = zone_text.iter().rev().cloned().collect();
     let mut push = |label: &[u8]| path.push(String::from_utf8_lossy(label).into_owned());
     push(b"svc");
@@ -260,7 +273,8 @@ mod tests {
     #[test]
     fn the_model_agrees_with_coredns_own_tables() {
         let root = std::env::var_os("TRUENAME_CORPORA").map(std::path::PathBuf::from);
-        let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpora"));
+        let root =
+            root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpora"));
         let path = root.join("k8s_dns/extracted/coredns_oracle.json");
         if !path.exists() {
             println!("skipped: corpora absent");

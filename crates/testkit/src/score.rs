@@ -102,7 +102,14 @@ impl Score {
         self.missed_contradicted += missed_contradicted;
     }
 
-    /// True if nothing is false, missing or extra, and the shares that the format demands are reached.
+    /// The score of the full recordings alone must reach the shares of the format: at least 99 % of the lookups with one
+    /// possible owner exact, at most 1 % of the answers weaker than their sources allow.
+    #[must_use]
+    pub fn is_strong(&self) -> bool {
+        self.one_owner_exact * 100 >= self.one_owner * 99 && self.weaker_than_possible * 100 <= self.lookups
+    }
+
+    /// True if nothing is false, missing or extra.
     #[must_use]
     pub fn passes(&self) -> bool {
         let none = [
@@ -351,7 +358,9 @@ impl Compared {
         let positive = matches!(word, "verified" | "stale" | "explained");
         self.score.verified += u64::from(positive);
         self.score.unverifiable += u64::from(word == "unverifiable");
-        if !line.is_true && positive && !(demanded == "explained" && word == "explained") {
+        // Naming the line of the Corefile that lies is the truth about that answer.
+        let named = word == "explained" && line.lie.as_deref() == Some("corefile-tamper");
+        if !line.is_true && positive && !named {
             self.score.verified_but_false += 1;
             self.differs(format!("VERIFIED BUT FALSE {shown}: {}", detail(found)));
         }

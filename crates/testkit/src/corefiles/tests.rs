@@ -390,7 +390,8 @@ fn answers_before_kubernetes_are_those_of_a_running_coredns() {
                     let block = server_for(&corefile, &question.name, 53).unwrap();
                     let trace = trace(block, &question, query);
                     let Some((rcode, records)) = trace.answer() else {
-                        let recoded = trace.response.iter().any(|one| matches!(one, ResponseChange::Code(..)));
+                        let recoded =
+                            trace.response.iter().any(|one| matches!(one, ResponseChange::Code(..)));
                         if trace.end == End::Nobody && trace.is_certain() && !recoded {
                             // No plugin answers: SERVFAIL.
                             assert_eq!(server.ask(&question), Some((2, Vec::new())), "{question:?}\n{text}");
