@@ -182,7 +182,7 @@ pub fn yaml_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
         return if is_json {
             json_ranges(inner).into_iter().map(|range| range.start + start..range.end + start).collect()
         } else if is_suspect(inner) {
-            united(vec![start..bytes.len()])
+            std::iter::once(start..bytes.len()).collect()
         } else {
             Vec::new()
         };
