@@ -124,7 +124,11 @@ impl Detector {
                 }
                 judged.transaction.asked.interval()
             }
-            Fact::Intent(_) => return,
+            Fact::Intent(intent) => {
+                let vantages = intent.steps.first().map(|step| &step.transaction.vantages);
+                self.sources.extend(vantages.into_iter().flatten().map(|vantage| letter(*vantage)));
+                return;
+            }
             Fact::Exchange(exchange) => {
                 if let Some(response) = &exchange.response {
                     self.sources.insert(letter(response.vantage));
@@ -356,3 +360,8 @@ fn suppression(finding: &Finding, profile: &Profile) -> Option<String> {
         })
         .map(|one| escaped(&one.reason).into_owned())
 }
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

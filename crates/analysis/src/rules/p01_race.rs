@@ -100,14 +100,13 @@ impl UpstreamRace {
             *self.guessed_queries.slot(subject.to_owned(), || 0) += 1;
         }
         let queries = self.guessed_queries.get(&subject.to_owned()).copied().unwrap_or(0) as f64;
-        // Guesses that carry the data of the answer taken: the forger won. Else the true answer came in time.
-        let won = many && exchange.response.is_some() && exchange.mismatched_like_answer > 0;
         if flood || (many && queries >= limit(&self.meta, "queries")) {
             Some(Severity::Critical)
-        } else if won {
+        } else if many && exchange.response.is_some() {
+            // Whether the match was the forger's or the upstream's, somebody was guessing; the story says which.
             Some(Severity::High)
         } else {
-            (many || on_port).then_some(Severity::Medium)
+            on_port.then_some(Severity::Medium)
         }
     }
 

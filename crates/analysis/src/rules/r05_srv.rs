@@ -1,13 +1,13 @@
 //! R05: ports of a service enumerated by SRV, and SRV on bare service names.
 //!
-//! Enters: intents; leaves: one draft per workload.
+//! Enters: intents; leaves: a draft per workload and service (ports), and one per workload (bare names).
 //! Deliberately absent: SRV questions outside the cluster zone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use truename_model::{Intent, IntentOutcome, Name, Nanos, ObservedAt, Rtype, RuleMeta, Severity};
 
-use super::bounded::{EVIDENCE_MAX, Table, Tally, join, limit, limit_ns};
+use super::bounded::{Table, Tally, limit, limit_ns};
 use super::lookup;
 use super::names::{ClusterName, label_text, shown};
 use super::who::Who;
@@ -85,52 +85,52 @@ impl SrvEnumeration {
         }
     }
 
-    /// One finding per workload: both forms are the same search.
     fn close(&self, who: &Who, client: Client, cx: &Context<'_>, out: &mut Vec<Draft>) {
         let zone = cx.knowledge.cluster_domain();
         let zone = zone.as_ref().map(shown).unwrap_or_default();
-        let (mut tally, mut services, mut parts) = (Tally::default(), BTreeSet::new(), Vec::new());
-        let swept = |ports: &Ports| ports.most as f64 >= limit(&self.meta, "ports");
-        for (service, ports) in client.ports.into_iter().filter(|(_, ports)| swept(ports)) {
-            parts.push(format!("{} different ports of {service} within the window.", ports.most));
-            services.insert(service);
-            take(&mut tally, ports.tally);
-        }
-        let mut severity = if services.is_empty() { Severity::Low } else { Severity::High };
-        if client.bare_most > 0 {
-            if client.bare_most as f64 >= limit(&self.meta, "bare") {
-                severity = Severity::High;
+        for (service, ports) in client.ports {
+            if ports.most as f64 >= limit(&self.meta, "ports") {
+                let title = format!("{} asked SRV for {} ports of {service}", who.text(), ports.asked.len());
+                let why = format!("{} different ports of one service within the window.", ports.most);
+                let target = format!("{service}.svc.{zone}");
+                out.push(self.draft(who, Severity::High, title, why, target, ports.tally));
             }
-            parts.push(format!(
-                "SRV on {} bare service names within the window: each lists all ports at once, while clients ask for \
-                 a named port.",
-                client.bare_most
-            ));
-            services.extend(client.bare.into_keys());
-            take(&mut tally, client.bare_tally);
         }
-        let Some(first) = services.iter().next() else { return };
-        let target = if services.len() == 1 { format!("{first}.svc.{zone}") } else { zone };
-        let title = format!("{} asked SRV to list the ports of {} services", who.text(), services.len());
+        if client.bare_most > 0 {
+            let many = client.bare_most as f64 >= limit(&self.meta, "bare");
+            let severity = if many { Severity::High } else { Severity::Low };
+            let title = format!("{} asked SRV for {} bare service names", who.text(), client.bare.len());
+            let why = format!(
+                "SRV on a bare service name lists all its ports at once; clients ask for a named port. {} services \
+                 within the window.",
+                client.bare_most
+            );
+            let services: BTreeSet<&String> = client.bare.keys().collect();
+            let target = match services.iter().next() {
+                Some(service) if services.len() == 1 => format!("{service}.svc.{zone}"),
+                _ => zone,
+            };
+            out.push(self.draft(who, severity, title, why, target, client.bare_tally));
+        }
+    }
+
+    fn draft(
+        &self,
+        who: &Who,
+        severity: Severity,
+        title: String,
+        why: String,
+        target: String,
+        tally: Tally,
+    ) -> Draft {
         let mut draft = Draft::new(&self.meta.id, severity, title);
-        tally.evidence.sort();
-        tally.evidence.truncate(EVIDENCE_MAX);
         tally.fill(&mut draft);
         draft.subject = who.text();
         draft.workload = who.workload();
         draft.target = target;
-        draft.why = parts.into_iter().take(16).collect::<Vec<_>>().join(" ");
-        out.push(draft);
+        draft.why = why;
+        draft
     }
-}
-
-fn take(whole: &mut Tally, part: Tally) {
-    whole.count += part.count;
-    whole.seen = match (whole.seen, part.seen) {
-        (Some(a), Some(b)) => Some(join(a, b)),
-        (a, b) => a.or(b),
-    };
-    whole.evidence.extend(part.evidence);
 }
 
 fn note(asked: &mut BTreeMap<String, Nanos>, key: String, at: Nanos, most: usize) {
