@@ -100,7 +100,11 @@ impl Coverage {
         if source == ChangeSource::Watch {
             let together = |other: &Interval| other.lo.since(span.lo).saturating_abs() <= SESSION_NS;
             let watches = self.spans.iter().filter(|((_, of), _)| *of == ChangeSource::Watch);
-            end = watches.map(|(_, other)| other).filter(|other| together(other)).map(|other| other.hi).fold(end, Nanos::max);
+            end = watches
+                .map(|(_, other)| other)
+                .filter(|other| together(other))
+                .map(|other| other.hi)
+                .fold(end, Nanos::max);
         }
         let broken = self.breaks.iter().any(|(of, at)| *of == item && *at >= span.hi);
         if broken { span.hi } else { end.plus(REACH_NS) }
@@ -128,7 +132,10 @@ impl Coverage {
             let mut lo = from;
             for (_, at) in breaks.iter().filter(|(of, at)| of == item && *at >= from && *at <= hi) {
                 // What was lost lies before the break by at most the reach of a quiet stream; nothing joins over it.
-                self.complete.entry(*kind).or_default().push(Interval { lo, hi: at.plus(-2 * JOIN_NS).max(lo) });
+                self.complete
+                    .entry(*kind)
+                    .or_default()
+                    .push(Interval { lo, hi: at.plus(-2 * JOIN_NS).max(lo) });
                 lo = at.plus(2 * JOIN_NS);
             }
             if lo <= hi {

@@ -89,7 +89,8 @@ impl ClusterFacts {
     #[must_use]
     pub fn is_near(&self, ip: IpAddr) -> bool {
         let named = self.pod_cidrs.iter().chain(&self.service_cidrs);
-        self.blocks.contains(&block(ip)) || named.filter_map(|text| parse_cidr(text)).any(|net| contains(net, ip))
+        self.blocks.contains(&block(ip))
+            || named.filter_map(|text| parse_cidr(text)).any(|net| contains(net, ip))
     }
 
     /// Reads the lines of a kubeadm or kubelet configuration that name the domain and ranges.

@@ -97,7 +97,14 @@ impl History {
         self.timelines = groups
             .into_iter()
             .map(|((kind, _, namespace, name), changes)| {
-                timeline::build(kind, Arc::from(namespace), Arc::from(name), &changes, &self.coverage, &dumped)
+                timeline::build(
+                    kind,
+                    Arc::from(namespace),
+                    Arc::from(name),
+                    &changes,
+                    &self.coverage,
+                    &dumped,
+                )
             })
             .collect();
         self.index();

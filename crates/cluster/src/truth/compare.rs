@@ -51,6 +51,10 @@ impl Seen<'_> {
             Outcome::NxDomain => yes(self.rcode == Rcode::NXDOMAIN && self.is_negative()),
             Outcome::NoData => yes(self.rcode == Rcode::NOERROR && self.is_negative() && !self.cut()),
             Outcome::Unanswerable | Outcome::OutOfModel(_) => Match::No,
+            // No address of this family is known of any server: having none is what this world implies.
+            Outcome::AnyOf(data) if data.is_empty() => {
+                yes(self.rcode == Rcode::NOERROR && self.is_negative() && !self.cut())
+            }
             Outcome::AnyOf(data) => {
                 let known = |record: &Record| {
                     // The root as owner stands for any: glue and address answers of the DNS service.

@@ -57,7 +57,8 @@ impl Setup {
                 setup.stale_ns = setup.stale_ns.max(cache.stale.map_or(0, |stale| stale.up_to));
                 setup.counts_down &= !cache.keepttl;
             }
-            let changes = matches!(plugin, Plugin::Rewrite(rule) if matches!(rule.action, Action::Ttl { .. }));
+            let changes =
+                matches!(plugin, Plugin::Rewrite(rule) if matches!(rule.action, Action::Ttl { .. }));
             setup.counts_down &= !changes && !matches!(plugin, Plugin::Autopath(_));
         }
         Some(setup)
@@ -94,7 +95,8 @@ impl Config {
     fn read(version: &CorefileVersion) -> Self {
         let corefile = parse(&version.text, &Env::default()).ok();
         let servers = corefile.as_ref().map_or(&[][..], |corefile| &corefile.servers);
-        let plain = servers.iter().flat_map(|server| &server.keys).filter(|key| key.transport == Transport::Dns);
+        let plain =
+            servers.iter().flat_map(|server| &server.keys).filter(|key| key.transport == Transport::Dns);
         let mut ports: Vec<u16> = plain.map(|key| key.port).collect();
         ports.sort_unstable();
         let port = if ports.contains(&53) { 53 } else { ports.first().copied().unwrap_or(53) };
@@ -192,7 +194,9 @@ impl Block {
     #[must_use]
     pub fn ttl_rule(&self, question: &Question, ttl: u32) -> Option<u32> {
         let mut rules = self.rewrites().filter(|rule| match &rule.action {
-            Action::Ttl { min, max, .. } => (*min..=*max).contains(&ttl) && rule.apply(question) != Applied::No,
+            Action::Ttl { min, max, .. } => {
+                (*min..=*max).contains(&ttl) && rule.apply(question) != Applied::No
+            }
             _ => false,
         });
         rules.next().map(|rule| rule.line)
@@ -239,7 +243,9 @@ impl Block {
                 Plugin::Template(template) => match template.answer(question) {
                     TemplateAnswer::Passes | TemplateAnswer::ServFail => Front::No,
                     TemplateAnswer::Maybe => Front::Maybe("template"),
-                    TemplateAnswer::Answers(rcode, records) => templated(template.line, rcode, &records, seen),
+                    TemplateAnswer::Answers(rcode, records) => {
+                        templated(template.line, rcode, &records, seen)
+                    }
                 },
                 Plugin::Hosts(hosts) => match hosts.answer(&question.name, question.rtype) {
                     HostsAnswer::Addresses(entries) => {
@@ -260,17 +266,26 @@ impl Block {
                     HostsAnswer::Passes | HostsAnswer::ServFail | HostsAnswer::NoData(_) => {
                         let inside = hosts.zones.iter().any(|zone| question.name.is_at_or_below(zone));
                         // The pod's own /etc/hosts is read too where no file is named, but holds no cluster names.
-                        if hosts.names_file && inside { Front::Elsewhere("hosts".to_owned()) } else { Front::No }
+                        if hosts.names_file && inside {
+                            Front::Elsewhere("hosts".to_owned())
+                        } else {
+                            Front::No
+                        }
                     }
                 },
-                Plugin::ZoneData(data) if data.may_answer(&question.name) && before_kubernetes(&data.plugin) => {
+                Plugin::ZoneData(data)
+                    if data.may_answer(&question.name) && before_kubernetes(&data.plugin) =>
+                {
                     Front::Elsewhere(data.plugin.clone())
                 }
                 Plugin::Acl(acl) if is_nodata(seen) => {
-                    let filters = |policy: &&crate::corefile::policy::AclPolicy| policy.action == AclAction::Filter;
+                    let filters =
+                        |policy: &&crate::corefile::policy::AclPolicy| policy.action == AclAction::Filter;
                     acl.policies.iter().find(filters).map_or(Front::No, |policy| Front::Line(policy.line))
                 }
-                Plugin::K8sExternal(external) if external.zones.iter().any(|z| question.name.is_at_or_below(z)) => {
+                Plugin::K8sExternal(external)
+                    if external.zones.iter().any(|z| question.name.is_at_or_below(z)) =>
+                {
                     Front::Elsewhere("k8s_external".to_owned())
                 }
                 _ => Front::No,
@@ -288,7 +303,9 @@ impl Block {
     #[must_use]
     pub fn data_behind(&self, name: &Name) -> Option<&str> {
         self.server.plugins.iter().find_map(|plugin| match plugin {
-            Plugin::ZoneData(data) if data.may_answer(name) && data.plugin != "grpc" => Some(data.plugin.as_str()),
+            Plugin::ZoneData(data) if data.may_answer(name) && data.plugin != "grpc" => {
+                Some(data.plugin.as_str())
+            }
             _ => None,
         })
     }

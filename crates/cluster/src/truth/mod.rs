@@ -245,9 +245,9 @@ impl<'a> Truth<'a> {
                     Judgement::Verdict(Verdict::Contradicted { .. }) if !is_address(question.rtype) => {
                         unverifiable(WhyUnverifiable::OutOfModel("names inside rewritten answers".to_owned()))
                     }
-                    Judgement::Verdict(verdict @ (Verdict::Contradicted { .. } | Verdict::Unverifiable { .. })) => {
-                        Judgement::Verdict(verdict)
-                    }
+                    Judgement::Verdict(
+                        verdict @ (Verdict::Contradicted { .. } | Verdict::Unverifiable { .. }),
+                    ) => Judgement::Verdict(verdict),
                     // The line decides which name is looked up: it explains whatever that name gives.
                     _ => explained(config.line(line)),
                 }
@@ -267,14 +267,18 @@ impl<'a> Truth<'a> {
             None => Judgement::NotCluster,
         };
         let (how, offending) = match &judgement {
-            Judgement::Verdict(Verdict::Verified { .. } | Verdict::Stale { .. } | Verdict::Explained { .. })
+            Judgement::Verdict(
+                Verdict::Verified { .. } | Verdict::Stale { .. } | Verdict::Explained { .. },
+            )
             | Judgement::Chase(_) => return judgement,
             Judgement::Verdict(Verdict::Contradicted { how, .. }) => (Some(*how), judgement.clone()),
             _ => (None, judgement.clone()),
         };
         if how == Some(Contradiction::TtlBeyondConfiguration) {
             let highest = case.seen.body.answers.iter().map(|record| record.ttl).max().unwrap_or(0);
-            return block.ttl_rule(case.question, highest).map_or(offending, |line| explained(config.line(line)));
+            return block
+                .ttl_rule(case.question, highest)
+                .map_or(offending, |line| explained(config.line(line)));
         }
         match block.front(case.question, &case.seen) {
             Front::Line(line) => return explained(config.line(line)),
@@ -293,13 +297,21 @@ impl<'a> Truth<'a> {
             }
         }
         match (&judgement, block.data_behind(&case.question.name)) {
-            (Judgement::NotCluster, Some(plugin)) => unverifiable(WhyUnverifiable::StateElsewhere(plugin.to_owned())),
+            (Judgement::NotCluster, Some(plugin)) => {
+                unverifiable(WhyUnverifiable::StateElsewhere(plugin.to_owned()))
+            }
             _ => offending,
         }
     }
 
     /// Answers that `autopath` and `dns64` make of others (measured rows 41, 42).
-    fn synthesised(&self, case: &Case<'_>, config: &Config, block: &Block, edges: &mut Edges) -> Option<Judgement> {
+    fn synthesised(
+        &self,
+        case: &Case<'_>,
+        config: &Config,
+        block: &Block,
+        edges: &mut Edges,
+    ) -> Option<Judgement> {
         let setup = block.setup.as_ref()?;
         let answers = &case.seen.body.answers;
         if let Some(line) = block.autopath(&case.question.name) {
@@ -448,7 +460,8 @@ impl<'a> Truth<'a> {
         let own = records.answers.iter().all(|(owner, data)| {
             *owner == case.question.name && matches!(data, Rdata::A(_) | Rdata::Aaaa(_))
         });
-        let of_service = !by.iter().any(|of| of.kind == "EndpointSlice") && by.iter().any(|of| of.kind == "Service");
+        let of_service =
+            !by.iter().any(|of| of.kind == "EndpointSlice") && by.iter().any(|of| of.kind == "Service");
         let facts = self.history.facts();
         let foreign = |record: &Record| match record.rdata {
             Rdata::A(ip) => !facts.is_near(ip.into()),
@@ -509,7 +522,8 @@ impl<'a> Truth<'a> {
 fn age_ns(case: &Case<'_>, setup: &Setup) -> i64 {
     let ttl = setup.options.ttl.max(setup.cache_floor);
     let shown = case.seen.body.answers.iter().map(|record| record.ttl).min();
-    let counted = shown.filter(|_| setup.known && setup.counts_down).map(|shown| ttl.saturating_sub(shown) + 1);
+    let counted =
+        shown.filter(|_| setup.known && setup.counts_down).map(|shown| ttl.saturating_sub(shown) + 1);
     let secs = match counted {
         Some(counted) => i64::from(counted).saturating_mul(SECOND),
         None => i64::from(ttl).saturating_mul(SECOND).saturating_add(CACHE_NS),

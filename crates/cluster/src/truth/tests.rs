@@ -443,13 +443,20 @@ fn section_2_right_before_but_no_longer_is_stale() {
 #[test]
 fn a_ttl_that_has_counted_down_tells_how_old_an_answer_may_be() {
     let mut told = shop();
-    told.watch(100_000, Updated, of_service("shop", "db-a", "db"), slice(&["10.244.7.7"], &[("pg", Some(5432))]));
+    told.watch(
+        100_000,
+        Updated,
+        of_service("shop", "db-a", "db"),
+        slice(&["10.244.7.7"], &[("pg", Some(5432))]),
+    );
     let history = told.history(1_000_000);
     let corefiles = CorefileHistory::new();
     let truth = Truth::new(&history, &corefiles).with_options(options());
     let question = question("db.shop.svc", Rtype::A);
     let mut body = body(&question, &["10.244.1.2", "10.244.1.3"]);
-    for (ttl, millis, expected) in [(1, 139_000, "stale"), (1, 141_000, EXTRA), (20, 120_000, "stale"), (20, 122_000, EXTRA)] {
+    for (ttl, millis, expected) in
+        [(1, 139_000, "stale"), (1, 141_000, EXTRA), (20, 120_000, "stale"), (20, 122_000, EXTRA)]
+    {
         body.answers.iter_mut().for_each(|record| record.ttl = ttl);
         let judgement = truth.judge(&question, Some(Rcode::NOERROR), Flags(0), &body, at(millis), None);
         assert_eq!(word(&judgement), expected, "TTL {ttl} at {millis}");

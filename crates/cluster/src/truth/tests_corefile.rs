@@ -48,7 +48,14 @@ impl Setting {
         Self { told, corefiles }
     }
 
-    fn judge(&self, asked: &str, rtype: Rtype, rcode: Rcode, answers: &[(&str, &str, u32)], millis: i64) -> Judgement {
+    fn judge(
+        &self,
+        asked: &str,
+        rtype: Rtype,
+        rcode: Rcode,
+        answers: &[(&str, &str, u32)],
+        millis: i64,
+    ) -> Judgement {
         let history = self.told.history(10_000_000);
         let truth = Truth::new(&history, &self.corefiles);
         let question = Question { name: name(asked), rtype, class: Class::IN };
@@ -89,8 +96,7 @@ const WEB: &str = "web.shop.svc.cluster.local";
 #[test]
 fn a_tampered_corefile_explains_its_answers_while_it_may_be_in_force() {
     let hosts = "    hosts {\n        6.6.6.6 web.shop.svc.cluster.local\n        fallthrough\n    }\n";
-    let setting =
-        Setting::new(&[(1_000, corefile("")), (500_000, corefile(hosts)), (900_000, corefile(""))]);
+    let setting = Setting::new(&[(1_000, corefile("")), (500_000, corefile(hosts)), (900_000, corefile(""))]);
     for (millis, data, expected) in [
         (499_000, "6.6.6.6", "wrong address"),
         (501_000, "6.6.6.6", "line 5: 6.6.6.6 web.shop.svc.cluster.local"),
@@ -132,7 +138,8 @@ fn templates_answer_before_kubernetes() {
 
 #[test]
 fn plugins_with_data_elsewhere_leave_the_answer_open() {
-    let setting = Setting::new(&[(1_000, corefile("    hosts /etc/coredns/extra {\n        fallthrough\n    }\n"))]);
+    let setting =
+        Setting::new(&[(1_000, corefile("    hosts /etc/coredns/extra {\n        fallthrough\n    }\n"))]);
     let expected = format!("{:?}", WhyUnverifiable::StateElsewhere("hosts".to_owned()));
     assert_eq!(setting.word(WEB, "6.6.6.6", 500_000), expected);
     assert_eq!(setting.word(WEB, "10.96.1.1", 500_000), "verified");

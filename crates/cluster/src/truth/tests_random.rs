@@ -27,7 +27,8 @@ fn step() -> impl Strategy<Value = Step> {
         (0u8..3, 1u8..9).prop_map(|(name, ip)| Step::ClusterIp(name, ip)),
         (0u8..3).prop_map(Step::Headless),
         (0u8..3).prop_map(Step::Gone),
-        (0u8..3, proptest::collection::btree_set(1u8..6, 0..4)).prop_map(|(name, ips)| Step::Endpoints(name, ips)),
+        (0u8..3, proptest::collection::btree_set(1u8..6, 0..4))
+            .prop_map(|(name, ips)| Step::Endpoints(name, ips)),
     ]
 }
 
@@ -62,7 +63,9 @@ impl Naive {
 
 fn tell(told: &mut Told, naive: &Naive, millis: i64, step: &Step, births: &mut BTreeMap<u8, u32>) {
     let name = match step {
-        Step::ClusterIp(name, _) | Step::Headless(name) | Step::Gone(name) | Step::Endpoints(name, _) => *name,
+        Step::ClusterIp(name, _) | Step::Headless(name) | Step::Gone(name) | Step::Endpoints(name, _) => {
+            *name
+        }
     };
     let known = naive.services.contains_key(&name);
     let mut of_service_meta = meta("shop", &format!("s{name}"));
@@ -81,7 +84,9 @@ fn tell(told: &mut Told, naive: &Naive, millis: i64, step: &Step, births: &mut B
             let ip = format!("10.96.0.{ip}");
             told.watch(millis, kind, of_service_meta, service(&[&ip], &[("http", 80)]));
         }
-        Step::Headless(_) => drop(told.watch(millis, kind, of_service_meta, service(&["None"], &[("http", 80)]))),
+        Step::Headless(_) => {
+            drop(told.watch(millis, kind, of_service_meta, service(&["None"], &[("http", 80)])))
+        }
         Step::Gone(_) => drop(told.watch(millis, kind, of_service_meta, service(&[], &[]))),
         Step::Endpoints(_, ips) => {
             let kind = if naive.endpoints.contains_key(&name) { Updated } else { Created };
