@@ -200,13 +200,19 @@ fn service_lookup(secs: f64, address: &str) -> Ask {
 
 fn false_answer(signal: bool) -> Vec<Owned> {
     let verdict = if signal { contradicted(Contradiction::WrongAddress) } else { verified() };
-    vec![service_lookup(1.0, "192.0.2.66").verdict(verdict).fact()]
+    let mut facts = shop();
+    facts.push(service_lookup(1.0, "192.0.2.66").verdict(verdict).fact());
+    facts
 }
 
 fn false_answer_on_the_path(signal: bool) -> Vec<Owned> {
     let qname = format!("api.shop.svc.{ZONE}");
     let wire = if signal { "192.0.2.66" } else { "10.96.0.20" };
-    vec![service_lookup(1.0, "10.96.0.20").verdict(verified()).dissent(vec![a(&qname, 30, wire)]).fact()]
+    let mut facts = shop();
+    facts.push(
+        service_lookup(1.0, "10.96.0.20").verdict(verified()).dissent(vec![a(&qname, 30, wire)]).fact(),
+    );
+    facts
 }
 
 const COREFILE: &str = ".:53 {\n  errors\n  log\n  kubernetes cluster.local in-addr.arpa ip6.arpa {\n    ttl 30\n  }\n  forward . 203.0.113.53\n  cache 30\n}\n";
