@@ -50,13 +50,12 @@ impl ClusterFacts {
                 facts.note_blocks(&state.object);
                 match &*state.object {
                     Object::Node(node) => facts.pod_cidrs.extend(node.pod_cidrs.iter().cloned()),
-                    Object::Service(service) if meta.namespace == "kube-system" => {
-                        if meta.name == "kube-dns" || dns_label {
-                            facts.dns_ips.extend(
-                                service.cluster_ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()),
-                            );
-                            facts.dns_services.insert((meta.namespace.clone(), meta.name.clone()));
-                        }
+                    Object::Service(service)
+                        if meta.namespace == "kube-system" && (meta.name == "kube-dns" || dns_label) =>
+                    {
+                        let ips = service.cluster_ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
+                        facts.dns_ips.extend(ips);
+                        facts.dns_services.insert((meta.namespace.clone(), meta.name.clone()));
                     }
                     Object::Pod(pod) if dns_label => facts.dns_pods.extend(pod.ips.iter().copied()),
                     Object::ConfigMap(map) if meta.namespace == "kube-system" => {

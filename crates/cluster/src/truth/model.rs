@@ -39,6 +39,10 @@ pub struct Records {
 
 /// What the plugin answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most answers are records, and a box for each costs more than the space"
+)]
 pub enum Outcome {
     /// Records.
     Records(Records),

@@ -85,9 +85,11 @@ fn tell(told: &mut Told, naive: &Naive, millis: i64, step: &Step, births: &mut B
             told.watch(millis, kind, of_service_meta, service(&[&ip], &[("http", 80)]));
         }
         Step::Headless(_) => {
-            drop(told.watch(millis, kind, of_service_meta, service(&["None"], &[("http", 80)])))
+            told.watch(millis, kind, of_service_meta, service(&["None"], &[("http", 80)]));
         }
-        Step::Gone(_) => drop(told.watch(millis, kind, of_service_meta, service(&[], &[]))),
+        Step::Gone(_) => {
+            told.watch(millis, kind, of_service_meta, service(&[], &[]));
+        }
         Step::Endpoints(_, ips) => {
             let kind = if naive.endpoints.contains_key(&name) { Updated } else { Created };
             let texts: Vec<String> = ips.iter().map(|ip| format!("10.244.{name}.{ip}")).collect();
