@@ -226,12 +226,20 @@ class Player:
 
     def do_impersonate(self, words, options):
         """impersonate NAMESPACE/POD NAME=ADDRESS…: a DNS server in that pod that lies about some names and asks a true
-        replica for the rest."""
-        pod = self.kubelet.find(words[0])[0]
+        replica for the rest. If the pod does not exist yet, the server runs from its start."""
         lies = {name.rstrip(".").lower() + ".": address for name, address in options.items()}
         for name, address in lies.items():
             self.truth.lie(address, "dns-impostor", name.rstrip("."))
-        self.forgers.append(Impostor(pod, lies, self.replicas.list()[0].address))
+        replica = self.replicas.list()[0].address
+        found = self.kubelet.find(words[0])
+        if found:
+            self.forgers.append(Impostor(found[0], lies, replica))
+            return
+
+        def begun(pod):
+            if f"{pod.namespace}/{pod.name}" == words[0]:
+                self.forgers.append(Impostor(pod, lies, replica))
+        self.kubelet.on_start.append(begun)
 
     # Lookups
 

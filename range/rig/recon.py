@@ -22,8 +22,9 @@ NAMESPACES = "default kube-system vault argocd monitoring jenkins database prod 
 class Asker:
     """Questions from one pod, some at a time, each from a socket of its own."""
 
-    def __init__(self, pod, seed=1, server=DNS_ADDRESS, timeout=0.5):
-        self.pod, self.server, self.timeout, self.random = pod, server, timeout, random.Random(f"{seed}{pod.uid}")
+    def __init__(self, pod, server=DNS_ADDRESS, timeout=0.5):
+        # Ids as a stub's: not foreseeable, and not the same in the next run of a tool.
+        self.pod, self.server, self.timeout, self.random = pod, server, timeout, random.SystemRandom()
 
     def ask(self, name, kind, **shape):
         return self.many([(name, kind)], 1, **shape)[0]
