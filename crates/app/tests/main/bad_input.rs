@@ -1,0 +1,257 @@
+//! Bad input by name: what the user sees says what, where and the next step, and nothing is lost in silence.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use crate::support::{findings, investigate, read, recording, text, truename, unpack};
+
+const NAME: &str = "pods/kube-system_coredns-a_0c9e2b1a-1111-2222/coredns/0.log";
+
+fn put(root: &Path, name: &str, bytes: &[u8]) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn line(name: &str) -> String {
+    format!(
+        "2026-11-25T03:00:01.000000000Z stdout F [INFO] 10.244.0.9:4000 - 7 \"A IN {name} udp 40 false 512\" NOERROR qr,aa,rd 60 0.0001s\n"
+    )
+}
+
+#[test]
+fn an_empty_folder_is_said_and_makes_no_case() {
+    let work = tempfile::tempdir().unwrap();
+    fs::create_dir(work.path().join("empty")).unwrap();
+    let output = investigate(work.path(), &[Path::new("empty")], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output).contains("empty: no files in it; name files or folders that hold evidence"),
+        "{}",
+        text(&output)
+    );
+    assert!(!work.path().join("case").exists());
+}
+
+#[test]
+fn a_missing_path_and_a_wrong_statement_say_the_next_step() {
+    let work = tempfile::tempdir().unwrap();
+    let output = investigate(work.path(), &[Path::new("nowhere")], &[]);
+    assert!(text(&output).contains("read nowhere: No such file"), "{}", text(&output));
+    let output = investigate(work.path(), &[work.path()], &["--origin", "*:zone=1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("unknown key zone; write GLOB:cluster="), "{}", text(&output));
+}
+
+#[test]
+fn a_truncated_gz_gives_what_could_be_read_and_says_the_rest_is_lost() {
+    let work = tempfile::tempdir().unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for n in 0..20_000 {
+        encoder.write_all(line(&format!("host{n}.example.")).as_bytes()).unwrap();
+    }
+    let whole = encoder.finish().unwrap();
+    put(work.path(), "in/coredns.log.gz", &whole[..whole.len() / 2]);
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    let shown = text(&output);
+    assert!(shown.contains("lost:") && shown.contains("ends in the middle"), "{shown}");
+    assert!(!shown.contains("lookups 0 "), "{shown}");
+    let custody = truename(work.path()).args(["custody", "log", "case"]).output().unwrap();
+    assert!(text(&custody).contains("ends in the middle"), "{}", text(&custody));
+}
+
+#[test]
+fn a_line_of_two_gigabytes_passes_in_bounded_memory() {
+    let work = tempfile::tempdir().unwrap();
+    put(work.path(), "in/coredns.log", line("a.example.").as_bytes());
+    // A sparse tail: two gigabytes of NUL without an end of line.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(work.path().join("in/coredns.log"))
+        .unwrap()
+        .set_len(2 << 30)
+        .unwrap();
+    let program = env!("CARGO_BIN_EXE_truename");
+    let script = format!("ulimit -v 1500000; exec {program} investigate in --case case");
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .env("TRUENAME_KEY", work.path().join("key"))
+        .current_dir(work.path())
+        .output()
+        .unwrap();
+    let shown = text(&output);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("longer than") && shown.contains("was not decoded"), "{shown}");
+    assert!(shown.contains("lookups 1 "), "{shown}");
+}
+
+#[test]
+fn a_log_in_an_unknown_dialect_is_counted_undecodable_and_kept() {
+    let work = tempfile::tempdir().unwrap();
+    let mut log = line("a.example.");
+    for n in 0..5 {
+        log.push_str(&format!(
+            "2026-11-25T03:00:02.{n:09}Z stdout F [INFO] who=10.244.0.9 asked=b{n}.example. got=NOERROR\n"
+        ));
+    }
+    put(work.path(), "in/coredns.log", log.as_bytes());
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    let shown = text(&output);
+    assert!(shown.contains("6 records"), "{shown}");
+    assert!(shown.contains("lookups 1 "), "{shown}");
+    let rows = truename(work.path()).args(["timeline", "case"]).output().unwrap();
+    assert!(
+        shown.contains("5 undecodable") || text(&rows).contains("asked=b0.example."),
+        "{shown}\n{}",
+        text(&rows)
+    );
+}
+
+#[test]
+fn objects_newer_than_the_queries_attribute_nothing_exactly() {
+    let work = tempfile::tempdir().unwrap();
+    unpack("benign-day", &work.path().join("in"), &|path| path == "objects/end.json");
+    // Two days before the objects were listed.
+    let mut log = String::new();
+    for n in 0..40 {
+        log.push_str(&format!("2026-11-23T03:00:01.{n:09}Z stdout F [INFO] 10.244.0.12:{} - 7 \"A IN api.shop.svc.cluster.local. udp 40 false 512\" NOERROR qr,aa,rd 60 0.0001s\n", 4000 + n));
+    }
+    put(work.path(), &format!("in/{NAME}"), log.as_bytes());
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    let shown = text(&output);
+    assert!(shown.contains("lookups 40 ") && shown.contains("exact 0 (0.0 %)"), "{shown}");
+}
+
+#[test]
+fn a_clock_an_hour_off_is_found_shown_and_applied() {
+    let work = tempfile::tempdir().unwrap();
+    unpack("forged-upstream", &work.path().join("in"), &|_| true);
+    let logs = work.path().join("in/logs");
+    let mut open = vec![logs];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).unwrap().flatten() {
+            if entry.path().is_dir() {
+                open.push(entry.path());
+            } else {
+                let text = String::from_utf8(read(&entry.path())).unwrap();
+                fs::write(entry.path(), later_by_an_hour(&text)).unwrap();
+            }
+        }
+    }
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    let shown = text(&output);
+    assert!(shown.contains("clock offset -3600"), "{shown}");
+    let straight = tempfile::tempdir().unwrap();
+    let output = investigate(straight.path(), &[&recording("forged-upstream")], &[]);
+    let share = |text: &str| text.lines().find(|line| line.contains("attributed:")).unwrap().to_owned();
+    assert_eq!(share(&shown), share(&text(&output)), "the same lookups, attributed as without the offset");
+}
+
+/// Moves every line time (`2026-11-25Thh:`) one hour on.
+fn later_by_an_hour(text: &str) -> String {
+    text.lines().fold(String::new(), |mut out, line| {
+        let hour: u32 = line[11..13].parse().unwrap();
+        assert!(hour < 23, "the recording ends before midnight");
+        out.push_str(&format!("{}{:02}{}\n", &line[..11], hour + 1, &line[13..]));
+        out
+    })
+}
+
+#[test]
+fn two_clusters_with_the_same_ranges_are_never_mixed() {
+    let apart: Vec<String> = ["externalname-drift", "search-capture"]
+        .iter()
+        .flat_map(|case| {
+            let work = tempfile::tempdir().unwrap();
+            investigate(work.path(), &[&recording(case)], &[]);
+            findings(work.path()).lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let work = tempfile::tempdir().unwrap();
+    unpack("externalname-drift", &work.path().join("in/east"), &|_| true);
+    unpack("search-capture", &work.path().join("in/west"), &|_| true);
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    assert!(text(&output).contains("2 clusters in the evidence"), "{}", text(&output));
+    let mut together: Vec<String> = findings(work.path()).lines().map(str::to_owned).collect();
+    let mut apart = apart;
+    together.sort();
+    apart.sort();
+    assert_eq!(together, apart);
+}
+
+#[test]
+fn lines_without_time_are_kept_in_order_and_attributed_to_nobody() {
+    let work = tempfile::tempdir().unwrap();
+    let mut log = String::new();
+    for n in 0..20 {
+        log.push_str(&format!("[INFO] 10.244.0.9:{} - 7 \"A IN host{n}.example. udp 40 false 512\" NOERROR qr,rd,ra 60 0.0001s\n", 4000 + n));
+    }
+    put(work.path(), "in/coredns.log", log.as_bytes());
+    unpack("benign-day", &work.path().join("in"), &|path| path == "objects/end.json");
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    let shown = text(&output);
+    assert!(shown.contains("lookups 20 ") && shown.contains("unknown 20 (100.0 %)"), "{shown}");
+    let rows = truename(work.path()).args(["timeline", "case", "-o", "csv"]).output().unwrap();
+    assert!(text(&rows).contains("unknown (no time)"), "{}", text(&rows));
+}
+
+#[test]
+fn a_hostile_name_runs_nowhere() {
+    let work = tempfile::tempdir().unwrap();
+    // As CoreDNS prints them: quotes and controls escaped; and a line that is no line of CoreDNS at all.
+    let evil = "\\\"\\027[31m<script>alert\\(1\\)</script>\\\\=cmd.any.any.svc.cluster.local.";
+    let mut log = line("first.example.");
+    for n in 0..30 {
+        log.push_str(&line(&format!("{n}{evil}")));
+    }
+    log.push_str(
+        "2026-11-25T03:00:03.000000000Z stdout F [ERROR] \u{1b}[2J<script>alert(2)</script>\u{202e}\n",
+    );
+    put(work.path(), "in/coredns.log", log.as_bytes());
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    let html = fs::read_to_string(work.path().join("case/derived/report.html")).unwrap();
+    assert_eq!(html.matches("<script>").count(), 1, "only the page's own");
+    for (verb, form) in [
+        ("timeline", "table"),
+        ("timeline", "csv"),
+        ("timeline", "timesketch"),
+        ("findings", "table"),
+        ("report", "html"),
+    ] {
+        let shown = truename(work.path()).args([verb, "case", "-o", form]).output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{verb} {form}");
+        assert!(form != "csv" || shown.contains("script"), "the names are shown, escaped");
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_unasked() {
+    let work = tempfile::tempdir().unwrap();
+    put(work.path(), "in/coredns.log", line("a.example.").as_bytes());
+    investigate(work.path(), &[Path::new("in")], &[]);
+    put(work.path(), "out.csv", b"mine");
+    let output =
+        truename(work.path()).args(["findings", "case", "-o", "csv", "-f", "out.csv"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert!(text(&output).contains("--clobber overwrites it"), "{}", text(&output));
+    assert_eq!(fs::read(work.path().join("out.csv")).unwrap(), b"mine");
+    let output = truename(work.path())
+        .args(["findings", "case", "-o", "csv", "-f", "out.csv", "--clobber"])
+        .output()
+        .unwrap();
+    assert!(output.status.success() && fs::read(work.path().join("out.csv")).unwrap().starts_with(b"first,"));
+}
+
+#[test]
+fn findings_fail_a_script_only_when_asked() {
+    let work = tempfile::tempdir().unwrap();
+    let output = investigate(work.path(), &[&recording("recon")], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let output = investigate(work.path(), &[&recording("recon")], &["--fail-on", "high"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let output = investigate(work.path(), &[&recording("recon")], &["--fail-coverage-below", "100.1"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+}

@@ -1,0 +1,54 @@
+//! The same evidence gives the same bytes: whatever the folder, the packing, the order of arguments, the threads.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{findings, investigate, recording, text, truename, unpack};
+
+#[test]
+fn folder_packing_order_and_threads_change_no_byte() {
+    let packed = tempfile::tempdir().unwrap();
+    let output = investigate(packed.path(), &[&recording("forged-upstream")], &["--threads", "1"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let expected = findings(packed.path());
+    assert!(expected.lines().count() >= 2, "the case has findings");
+
+    let plain = tempfile::tempdir().unwrap();
+    unpack("forged-upstream", &plain.path().join("deep/er"), &|_| true);
+    let mut parts: Vec<_> =
+        fs::read_dir(plain.path().join("deep/er")).unwrap().flatten().map(|entry| entry.path()).collect();
+    parts.sort();
+    parts.reverse();
+    let parts: Vec<&Path> = parts.iter().map(AsRef::as_ref).collect();
+    let output = investigate(plain.path(), &parts, &["--threads", "2"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(findings(plain.path()), expected);
+}
+
+#[test]
+fn a_second_run_takes_nothing_twice_and_what_is_derived_can_be_rebuilt() {
+    let work = tempfile::tempdir().unwrap();
+    let first = investigate(work.path(), &[&recording("recon")], &[]);
+    let expected = findings(work.path());
+    let again = investigate(work.path(), &[&recording("recon")], &[]);
+    assert!(text(&again).contains("0 items taken"), "{}", text(&again));
+    assert_eq!(findings(work.path()), expected);
+    fs::remove_dir_all(work.path().join("case/derived")).unwrap();
+    let shown = truename(work.path()).args(["findings", "case", "-o", "jsonl"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), expected, "{}", text(&first));
+}
+
+#[test]
+fn evidence_added_later_is_appended_to_the_same_log() {
+    let work = tempfile::tempdir().unwrap();
+    unpack("corefile-tamper", &work.path().join("a"), &|path| path.starts_with("dnstap"));
+    unpack("corefile-tamper", &work.path().join("b"), &|path| !path.starts_with("dnstap"));
+    investigate(work.path(), &[&work.path().join("a")], &[]);
+    let output = investigate(work.path(), &[&work.path().join("b")], &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    let whole = tempfile::tempdir().unwrap();
+    investigate(whole.path(), &[&recording("corefile-tamper")], &[]);
+    assert_eq!(findings(work.path()), findings(whole.path()));
+    let verified = truename(work.path()).args(["verify", "case"]).output().unwrap();
+    assert!(verified.status.success(), "{}", text(&verified));
+}
