@@ -402,6 +402,33 @@ fn section_3_a_ttl_above_the_option_is_not_the_plugins() {
 }
 
 #[test]
+fn rows_35_36_names_of_the_server_itself_are_never_denied() {
+    let mut told = Told::new();
+    let mut server = meta("kube-system", "coredns-1");
+    server.labels.insert("k8s-app".to_owned(), "kube-dns".to_owned());
+    told.watch(1_000, Created, server, pod("n1", "Running", &["10.244.0.2"]));
+    let of_dns = of_service("kube-system", "kube-dns-a", "kube-dns");
+    told.watch(1_000, Created, of_dns, slice(&["10.244.0.2"], &[("dns", Some(53))]));
+    let unknown = "unverifiable OutOfModel(\"the server's own addresses\")";
+    table(
+        &told,
+        &options(),
+        &[
+            ("ns.dns", Rtype::A, "10.96.0.10", VERIFIED),
+            ("ns.dns", Rtype::AAAA, "-", VERIFIED),
+            ("ns.dns", Rtype::MX, "-", VERIFIED),
+            ("ns.dns", Rtype::A, "6.6.6.6", unknown),
+        ],
+    );
+    let local = Options { local_ips: Some(vec!["10.244.0.2".parse().unwrap()]), ..options() };
+    table(
+        &told,
+        &local,
+        &[("ns.dns", Rtype::A, "10.96.0.10", VERIFIED), ("ns.dns", Rtype::A, "6.6.6.6", WRONG)],
+    );
+}
+
+#[test]
 fn row_29_labels_select_each_object_by_its_own() {
     let selecting = Options { labels: crate::corefile::LabelSelector::parse("app=web"), ..options() };
     table(&shop(), &selecting, &[("web.shop.svc", Rtype::A, "NX", VERIFIED)]);
