@@ -862,3 +862,32 @@ fn an_orphan_that_answers_reverse_names_is_found() {
     assert_eq!((orphan.len(), orphan[0].severity), (1, Severity::High));
     assert_eq!(orphan[0].victims, ["pod tools/cron-1"]);
 }
+
+#[test]
+fn a_hijacking_corefile_speaks_for_itself_when_the_version_before_is_not_there() {
+    let found = run(&[config(5.0, "mallory", TAMPERED), config(30.0, "bob", COREFILE)]).findings;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].rule.as_str(), found[0].subject.as_str()), ("H08", "user mallory"));
+    assert!(run(&[config(5.0, "mallory", COREFILE)]).findings.is_empty());
+}
+
+#[test]
+fn a_reverse_lookup_logged_but_never_sent_is_silent() {
+    let case = |sent: bool| {
+        let mut facts = silenced(true);
+        facts.pop();
+        let lookup =
+            ask("tools/cron", 8.0, "9.1.244.10.in-addr.arpa", Rtype::PTR).answer(Rcode::NOERROR, vec![]);
+        let lookup = lookup.with(|transaction| {
+            transaction
+                .vantages
+                .retain(|vantage| sent || *vantage != truename_model::Vantage::ClientResponse);
+            let response = transaction.response.as_mut().unwrap();
+            response.vantage = truename_model::Vantage::LogLine;
+            std::sync::Arc::make_mut(&mut response.body).sections_seen = false;
+        });
+        facts.push(lookup.fact());
+        run(&facts).findings.iter().find(|finding| finding.rule == "H17").map(|finding| finding.severity)
+    };
+    assert_eq!((case(false), case(true)), (Some(Severity::High), Some(Severity::Medium)));
+}

@@ -81,7 +81,7 @@ fn claim(judged: &Judged) -> Option<Claim<'_>> {
         Verdict::Contradicted { how, by, expected } => Some(Claim {
             severity: severity(*how)?,
             how: how.phrase(),
-            answer: response,
+            answer: the_false_one(&judged.transaction, response, expected),
             objects: by,
             expected: expected.clone(),
         }),
@@ -98,6 +98,16 @@ fn claim(judged: &Judged) -> Option<Claim<'_>> {
         }
         _ => None,
     }
+}
+
+/// Where vantages differ, the answer that is not what was expected: the verdict is on the lookup as a whole.
+fn the_false_one<'a>(transaction: &'a Transaction, response: &'a Response, expected: &str) -> &'a Response {
+    let Some(other) = transaction.dissent.as_deref() else { return response };
+    let is_expected = |response: &Response| {
+        let mut addresses = response.body.addresses().peekable();
+        addresses.peek().is_some() && addresses.all(|ip| expected.contains(&ip.to_string()))
+    };
+    if is_expected(response) && !is_expected(other) { other } else { response }
 }
 
 fn severity(how: Contradiction) -> Option<Severity> {

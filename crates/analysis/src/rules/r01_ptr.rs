@@ -105,17 +105,11 @@ impl PtrSweep {
         (fast, adjacency, denied): (usize, f64, f64),
         more: u64,
     ) -> Draft {
-        let mut severity = self.severity(targets, adjacency);
+        let severity = self.severity(targets, adjacency);
         let what = if self.swept == Swept::Services { "service" } else { "pod" };
         let title =
             format!("{} looked up {} addresses of the {what} range in reverse", who.text(), targets.len());
         let mut draft = Draft::new(&self.meta.id, severity, title);
-        if guessed {
-            severity = severity.lowered();
-            draft
-                .graded
-                .push("the cluster's address ranges are not known, only that these are private".to_owned());
-        }
         let (mut by_time, mut tally) = (targets.to_vec(), Tally::default());
         by_time.sort_by_key(|(ip, target)| (target.at, target.record, *ip));
         for (_, target) in &by_time {
@@ -135,6 +129,11 @@ impl PtrSweep {
             denied * 100.0,
             fingerprint(&by_time),
         );
+        if guessed {
+            draft.why.push_str(
+                " The cluster's ranges are not in the evidence, only that these addresses are private.",
+            );
+        }
         draft
     }
 

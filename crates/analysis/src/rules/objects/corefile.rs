@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use truename_cluster::corefile::{Env, running_hash};
 use truename_model::object::ConfigMap;
-use truename_model::{Name, Nanos, Profile, RecordRef, RuleMeta, Severity};
+use truename_model::{ChangeKind, Name, Nanos, Profile, RecordRef, RuleMeta, Severity};
 
 use super::log::{Step, is_approved};
 use crate::facts::Draft;
@@ -113,6 +113,38 @@ pub(crate) fn tampered(
         .map(|(number, _)| *number)
         .collect();
     Some((draft, numbers))
+}
+
+/// Draft for a change whose version before is not in the evidence: only lines that hijack a name speak for
+/// themselves.
+pub(crate) fn tampered_unseen(
+    meta: &RuleMeta,
+    new: &Version,
+    zone: Option<&Name>,
+    profile: &Profile,
+) -> Option<(Draft, BTreeSet<u32>)> {
+    if new.step.kind != ChangeKind::Updated
+        || is_approved(new.step.actor.as_ref(), &profile.approved_requesters)
+    {
+        return None;
+    }
+    let hijacks = |line: &Line| {
+        matches!(line.name.as_str(), "hosts" | "template" | "rewrite")
+            && line.args.iter().any(|word| hijacked(word, zone, profile).is_some())
+    };
+    let found: Vec<&(u32, Line)> = new.lines.iter().flatten().filter(|(_, line)| hijacks(line)).collect();
+    if found.is_empty() {
+        return None;
+    }
+    let title = format!("{} changed", new.step.object_ref());
+    let mut draft = Draft::new(&meta.id, Severity::Critical, title);
+    new.step.fill(&mut draft);
+    let lines: Vec<String> = found.iter().take(12).map(|(_, line)| line.text()).collect();
+    draft.why = format!(
+        "It answers for names of the cluster or of the Internet: {}. The version before is not in the evidence.",
+        lines.join(" | ")
+    );
+    Some((draft, found.iter().map(|(number, _)| *number).collect()))
 }
 
 /// The catalogue's weights; `None`: nothing that matters changed.

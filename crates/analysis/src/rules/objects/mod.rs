@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use truename_model::{
     ChangeKind, ClusterChange, Diagnostic, Explanation, Judged, Name, Nanos, Object, ObservedAt, OriginId,
-    Rcode, RecordRef, Rtype, RuleMeta, Severity, Verdict,
+    Rcode, RecordRef, Response, Rtype, RuleMeta, Severity, Transaction, Vantage, Verdict,
 };
 
 use self::capture::Captures;
@@ -166,7 +166,7 @@ impl ObjectRules {
             return;
         };
         let names = match transaction.response.as_ref() {
-            Some(response) if response.rcode.is_some() => {
+            Some(response) if !is_silent(transaction, response) => {
                 let zone = cx.knowledge.cluster_domain();
                 let names: Vec<Name> = response
                     .body
@@ -582,7 +582,13 @@ impl<'a> Walk<'a> {
         let version = Version::new(step, map);
         let key = step.key();
         let Some(approved) = self.approved.get(&key) else {
-            self.approved.insert(key, version.clone());
+            let (zone, profile) = (self.zone.as_ref(), self.cx.profile);
+            match corefile::tampered_unseen(&self.metas.h08, &version, zone, profile) {
+                Some((draft, lines)) => {
+                    self.tampered.push((draft, step.meta.resource_version.clone(), lines))
+                }
+                None => drop(self.approved.insert(key, version.clone())),
+            }
             self.versions.push(version);
             return;
         };
@@ -612,6 +618,20 @@ impl<'a> Walk<'a> {
             out.push(draft);
         }
         out.extend(std::mem::take(&mut self.selector_drafts).into_values());
+    }
+}
+
+/// True if the server took the question and gave no reverse name: nothing written, nothing on the tap or the wire
+/// (CoreDNS logs NOERROR for a reply that it then cannot pack), or an empty NOERROR.
+fn is_silent(transaction: &Transaction, response: &Response) -> bool {
+    let asked = transaction.vantages.iter().any(|v| matches!(v, Vantage::ClientQuery | Vantage::PacketQuery));
+    let replied =
+        transaction.vantages.iter().any(|v| matches!(v, Vantage::ClientResponse | Vantage::PacketResponse));
+    match response.rcode {
+        None => true,
+        Some(Rcode::NOERROR) if response.body.sections_seen => response.body.answers.is_empty(),
+        Some(Rcode::NOERROR) => asked && !replied,
+        Some(_) => false,
     }
 }
 
