@@ -17,6 +17,7 @@ use truename_evidence::{
 use truename_model::Sha256;
 use truename_sources::decode::secret_ranges;
 use truename_sources::layer::{self, LayerPath, Limits, Visitor};
+use truename_sources::pcap::Sieve;
 use truename_sources::piece::{MAX_PIECE, Piece};
 use truename_sources::recognise::Format;
 use truename_sources::split::split;
@@ -246,6 +247,11 @@ impl Visitor for Take<'_> {
 }
 
 impl Take<'_> {
+    fn sieve(&self, format: &Format) -> Option<Sieve> {
+        let capture = matches!(format, Format::Pcap | Format::PcapNg);
+        (capture && !self.settings.keep_all).then(|| Sieve::new(self.settings.dns_ports.clone()))
+    }
+
     /// Appends one leaf; false if its bytes are not those that were surveyed.
     fn append(&mut self, leaf: &Leaf, reader: &mut dyn Read) -> Result<bool, EngineError> {
         let resumed = self.case.resume_point(&leaf.begin.sha256);
@@ -258,7 +264,7 @@ impl Take<'_> {
             item,
             skip: resumed.map_or(0, |point| point.pieces),
             format: &leaf.format,
-            filter: None,
+            filter: self.sieve(&leaf.format),
             whole: Vec::new(),
             whole_offset: 0,
             overlong: None,
@@ -321,8 +327,8 @@ struct Writer<'a> {
     // Pieces that an earlier run made durable.
     skip: u64,
     format: &'a Format,
-    // Tells packets that are kept; absent: everything is.
-    filter: Option<Box<dyn FnMut(&Piece<'_>) -> bool>>,
+    // Tells packets that may be DNS; absent: everything is kept.
+    filter: Option<Sieve>,
     // A record that must be whole to be searched for secrets.
     whole: Vec<u8>,
     whole_offset: u64,
@@ -338,7 +344,9 @@ impl Writer<'_> {
     fn piece(&mut self, piece: Piece<'_>) -> io::Result<()> {
         self.hash.update(piece.bytes);
         (self.progress)(piece.bytes.len() as u64);
-        let stored = if self.filter.as_mut().is_some_and(|keeps| !keeps(&piece)) {
+        // A packet is one piece: captures hold at most 256 KiB of each.
+        let passes = |sieve: &mut Sieve| piece.more || sieve.keeps(piece.bytes);
+        let stored = if self.filter.as_mut().is_some_and(|sieve| !passes(sieve)) {
             self.drop_packet(&piece);
             Ok(())
         } else if matches!(self.format, Format::KubeObjects(_) | Format::KubeWatch | Format::Audit) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use truename_model::{Finding, Outcome};
 
-use crate::escape::csv;
+use crate::escape::{csv, terminal};
 use crate::row::Row;
 
 /// One finding per line, as the canonical bytes whose SHA-256 the log's conclusion holds.
@@ -62,7 +62,8 @@ pub fn row_csv(row: &Row) -> String {
 /// One timeline row as a JSON line.
 #[must_use]
 pub fn row_jsonl(row: &Row) -> String {
-    lines(std::iter::once(to_json(row)))
+    let row = Row { who: terminal(&row.who), what: terminal(&row.what), ..row.clone() };
+    lines(std::iter::once(to_json(&row)))
 }
 
 /// One timeline row as a Timesketch JSON line; `None` without a time, which Timesketch cannot place.
@@ -71,7 +72,7 @@ pub fn row_timesketch(row: &Row) -> Option<String> {
     let at = row.at?;
     let tag: Vec<&str> = if row.judged.is_empty() { Vec::new() } else { vec![&row.judged] };
     let value = json!({
-        "message": format!("{} {}", row.who, row.what),
+        "message": terminal(&format!("{} {}", row.who, row.what)),
         "datetime": at.to_string(),
         "timestamp": at.0.div_euclid(1_000),
         "timestamp_desc": row.kind.describes(),
