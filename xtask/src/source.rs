@@ -38,7 +38,9 @@ pub(crate) fn rust_files(dir: &Path) -> Vec<PathBuf> {
 
 /// The part of a file before its unit tests.
 pub(crate) fn without_tests(text: &str) -> &str {
-    text.find("#[cfg(test)]\nmod ").map_or(text, |at| &text[..at])
+    let inline = |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.ends_with('{'));
+    let first = text.match_indices("#[cfg(test)]\nmod ").map(|(at, _)| at).find(inline);
+    first.map_or(text, |at| &text[..at])
 }
 
 /// Functions of a file, tests left out.
@@ -74,6 +76,7 @@ fn function_name(line: &str) -> Option<String> {
 /// Modules that a crate root declares, in order, with the line that declares each.
 pub(crate) fn declared_modules(root_text: &str) -> Vec<String> {
     without_tests(root_text)
+        .replace("#[cfg(test)]\nmod ", "")
         .lines()
         .filter_map(|line| {
             let line = line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
@@ -121,7 +124,9 @@ mod tests {
 
     #[test]
     fn modules_and_paths_are_read() {
-        assert_eq!(declared_modules("pub mod a;\nmod b;\npub(crate) mod c;\nmod tests {\n"), ["a", "b", "c"]);
+        let root =
+            "pub mod a;\n#[cfg(test)]\nmod fixture;\nmod b;\npub(crate) mod c;\n#[cfg(test)]\nmod tests {\n";
+        assert_eq!(declared_modules(root), ["a", "b", "c"]);
         let uses = crate_paths("use crate::{a, b::C};\nlet x = crate::d::e(); // crate::f\n");
         assert_eq!(uses, [(1, "a".into()), (1, "b".into()), (2, "d".into())]);
     }
