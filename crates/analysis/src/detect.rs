@@ -308,11 +308,9 @@ fn bounded(mut draft: Draft) -> Draft {
 
 fn trim(draft: &mut Draft) {
     draft.evidence.truncate(EVIDENCE_MAX);
-    for list in [&mut draft.victims] {
-        list.sort();
-        list.dedup();
-        list.truncate(VICTIMS_MAX);
-    }
+    draft.victims.sort();
+    draft.victims.dedup();
+    draft.victims.truncate(VICTIMS_MAX);
     draft.objects.sort();
     draft.objects.dedup();
     draft.objects.truncate(OBJECTS_MAX);

@@ -891,3 +891,16 @@ fn a_reverse_lookup_logged_but_never_sent_is_silent() {
     };
     assert_eq!((case(false), case(true)), (Some(Severity::High), Some(Severity::Medium)));
 }
+
+#[test]
+fn a_name_cut_at_a_guessed_suffix_still_counts() {
+    let facts: Vec<Owned> = (0..12)
+        .map(|n| {
+            let base = format!("_p{n}._tcp.api.shop");
+            let mut one = intent("guest/scan", f64::from(n), &base, IntentOutcome::NxDomain, Rtype::SRV);
+            one.last = name(&format!("{base}.svc.{ZONE}"));
+            Owned::Intent(one)
+        })
+        .collect();
+    assert_eq!(run(&facts).findings.iter().filter(|finding| finding.rule == "R05").count(), 1);
+}

@@ -60,18 +60,28 @@ impl FalseAnswer {
     }
 }
 
-/// The replica that said it, where its own records show that it did; what only the wire shows is nobody's.
+/// The replica that said it, where its own records show that it did, or a capture shows its own address answering;
+/// what else the wire shows is nobody's, for anybody may have sent it.
 pub(crate) fn server(transaction: &Transaction, answer: &Response, cx: &Context<'_>) -> Option<String> {
-    let told = !matches!(answer.vantage, Vantage::PacketResponse)
-        || answer.server.is_some_and(|server| is_replica(cx, server, answer));
-    told.then(|| replica(cx, transaction.origin, answer.server, answer.at.interval()))
+    let own_record = !matches!(answer.vantage, Vantage::PacketResponse);
+    let own_address =
+        || answer.server.is_some_and(|server| is_named_replica(cx, server, transaction, answer));
+    (own_record || own_address())
+        .then(|| replica(cx, transaction.origin, answer.server, answer.at.interval()))
 }
 
-/// True if a DNS pod of the cluster holds the answering address: the capture was taken behind the Service's NAT.
-fn is_replica(cx: &Context<'_>, server: Endpoint, answer: &Response) -> bool {
+/// True if the answering address belongs to the very pod that the capture's origin names.
+fn is_named_replica(
+    cx: &Context<'_>,
+    server: Endpoint,
+    transaction: &Transaction,
+    answer: &Response,
+) -> bool {
     let Some(at) = answer.at.interval() else { return false };
+    let named = cx.origin(transaction.origin).and_then(|origin| origin.replica.value());
     let holder = cx.knowledge.owners(server.ip, at).0;
-    holder.exact().is_some_and(|workload| workload.kind == WorkloadKind::Pod)
+    let pod = holder.exact().filter(|workload| workload.kind == WorkloadKind::Pod);
+    pod.zip(named).is_some_and(|(pod, named)| pod.name == *named)
 }
 
 /// The verdict's contradiction; else an answer on the wire that differs from a true one of the server.

@@ -1,6 +1,9 @@
 //! A lookup as rules read it: when, who, what came back. Enters: [`Judged`]; leaves: small values.
 
-use truename_model::{Judged, Nanos, ObservedAt, Question, RecordRef, Response, Transaction, Vantage};
+use truename_model::{
+    Intent, IntentOutcome, Judged, Name, Nanos, ObservedAt, Question, RecordRef, Response, Transaction,
+    Vantage,
+};
 
 use super::names::shown;
 use super::who::Who;
@@ -63,4 +66,17 @@ pub(crate) fn line_of(question: &Question, response: Option<&Response>) -> Strin
 /// True if the lookup was seen in dnstap or packets, where sections can be.
 pub(crate) fn beyond_log(transaction: &Transaction) -> bool {
     transaction.vantages.iter().any(|vantage| *vantage != Vantage::LogLine)
+}
+
+/// The name that the application meant: what the search list answered, or the name as it was given. Without the pod's
+/// objects a name may have been cut at a suffix that was never in its search list; if there was only one step, the name
+/// asked is as good.
+pub(crate) fn meant<'i>(intent: &'i Intent, zone: &Name) -> &'i Name {
+    match intent.outcome {
+        IntentOutcome::ResolvedSearch(_) => &intent.last,
+        _ if intent.queries <= 2 && !intent.base.is_at_or_below(zone) && intent.last.is_at_or_below(zone) => {
+            &intent.last
+        }
+        _ => &intent.base,
+    }
 }

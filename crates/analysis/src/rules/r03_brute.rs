@@ -172,8 +172,12 @@ fn service_of(intent: &Intent, zone: &Name, own: &str, known: &BTreeSet<Box<[u8]
     if let IntentOutcome::ResolvedSearch(_) = intent.outcome {
         return ClusterName::parse(&intent.last, zone)?.service().map(pair);
     }
-    if let Some(parsed) = ClusterName::parse(&intent.base, zone) {
-        return parsed.service().map(pair);
+    let meant = lookup::meant(intent, zone);
+    if let Some(parsed) = ClusterName::parse(meant, zone) {
+        let (service, namespace) = parsed.service()?;
+        // A public name with a suffix of the search list looks like a service: `github` in namespace `com`.
+        let expanded = !intent.base.is_at_or_below(zone) && (is_tld(service) || is_tld(namespace));
+        return (!expanded || known.contains(namespace)).then(|| pair((service, namespace)));
     }
     let labels: SmallVec<[&[u8]; 4]> = intent.base.labels().take(4).collect();
     match labels.as_slice() {

@@ -92,7 +92,7 @@ fn foreign_namespace<'i>(intent: &'i Intent, zone: &Name, own: &str) -> Option<&
     let parsed = |name: &'i Name| ClusterName::parse(name, zone)?.service().map(|(_, namespace)| namespace);
     let namespace = match intent.outcome {
         IntentOutcome::ResolvedSearch(_) | IntentOutcome::Captured(_) => parsed(&intent.last)?,
-        _ => parsed(&intent.base).or_else(|| {
+        _ => parsed(lookup::meant(intent, zone)).or_else(|| {
             let labels: SmallVec<[&[u8]; 4]> = intent.base.labels().take(4).collect();
             match labels.as_slice() {
                 [_, namespace, b"svc"] => Some(*namespace),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use truename_model::{Intent, IntentOutcome, Name, Nanos, ObservedAt, Rtype, RuleMeta, Severity};
+use truename_model::{Intent, Name, Nanos, ObservedAt, Rtype, RuleMeta, Severity};
 
 use super::bounded::{Table, Tally, limit, limit_ns};
 use super::lookup;
@@ -45,10 +45,7 @@ impl SrvEnumeration {
     }
 
     fn intent(&mut self, intent: &Intent, zone: &Name, out: &mut Vec<Draft>, cx: &Context<'_>) {
-        let name = match intent.outcome {
-            IntentOutcome::ResolvedSearch(_) => &intent.last,
-            _ => &intent.base,
-        };
+        let name = lookup::meant(intent, zone);
         let Some(parsed) = ClusterName::parse(name, zone) else { return };
         let mut evicted = Vec::new();
         let client = self.clients.entry(

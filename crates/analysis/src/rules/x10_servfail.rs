@@ -210,7 +210,7 @@ impl LatencySpike {
             self.roll(minute, cx, out);
         }
         let ms = duration.max(0) as f64 / 1e6;
-        let current = self.current.get_or_insert_with(|| Minute { minute, counts: [0; STEPS], all: 0 });
+        let current = self.current.get_or_insert(Minute { minute, counts: [0; STEPS], all: 0 });
         current.counts[step(ms)] += 1;
         current.all += 1;
         if ms >= limit(&self.meta, "p95_ms") {
