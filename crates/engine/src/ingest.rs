@@ -259,12 +259,13 @@ impl Take<'_> {
             Some(point) => point.item,
             None => self.case.begin_item(leaf.begin.clone())?,
         };
+        let filter = self.sieve(&leaf.format);
         let mut writer = Writer {
             case: self.case,
             item,
             skip: resumed.map_or(0, |point| point.pieces),
             format: &leaf.format,
-            filter: self.sieve(&leaf.format),
+            filter,
             whole: Vec::new(),
             whole_offset: 0,
             overlong: None,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use truename_cluster::history::cluster_mark;
 use truename_evidence::Reader;
-use truename_model::{ClusterChange, Event, Interval, Known, Observation, ObservedAt, OriginId};
+use truename_model::{ClusterChange, Event, Interval, Known, Nanos, Observation, ObservedAt, OriginId};
 use truename_sources::DecodeContext;
 use truename_sources::decode::decoder;
 use truename_sources::recognise::Format;
@@ -28,6 +28,8 @@ pub struct Told {
     pub changes: Vec<ClusterChange>,
     /// Times of records that are no change: they show how far the item reaches.
     pub reach: Option<Interval>,
+    /// When the stream lost changes (an expired watch).
+    pub breaks: Vec<Nanos>,
     /// The text, for a Corefile.
     pub corefile: Option<Arc<str>>,
     /// Counts.
@@ -63,6 +65,11 @@ fn read_item(reader: &Reader, index: u32, item: &PlanItem) -> Result<Told, Engin
     while pump.chunk(&mut observations, &mut told.changes)? {
         for observation in observations.drain(..) {
             reach(&mut told.reach, &observation);
+            if let (Event::Loss(loss), Some(at)) = (&observation.event, observation.at.interval())
+                && loss.cause.starts_with("watch-")
+            {
+                told.breaks.push(at.lo);
+            }
         }
     }
     told.tally = pump.tally;

@@ -197,6 +197,7 @@ fn fold(prepared: &Prepared, items: &[usize], plan: &Plan) -> (History, Corefile
         if let (Some(source), Some(reach)) = (source, told.reach) {
             history.note_span(index as u32, source, reach);
         }
+        told.breaks.iter().for_each(|at| history.note_break(index as u32, *at));
         for change in &told.changes {
             corefiles.fold(change);
             history.fold(change.clone());

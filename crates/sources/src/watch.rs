@@ -13,7 +13,7 @@ use serde_json::Value;
 use truename_model::object::ChangeSource;
 use truename_model::time::SECOND;
 use truename_model::{
-    ChangeKind, ClockBasis, ClusterChange, Decoded, Interval, Meta, Nanos, Object, ObservedAt, RecordRef,
+    ChangeKind, ClockBasis, ClusterChange, Decoded, Event, Interval, Meta, Nanos, Object, ObservedAt, RecordRef,
 };
 
 use crate::decoder::{DecodeContext, Decoder};
@@ -59,7 +59,10 @@ impl Watch {
         match (text_ref(event, &["type"]), object) {
             (Some("BOOKMARK"), Some(object)) => {
                 self.mark_live(text_ref(object, &["kind"]).unwrap_or_default());
-                out.push(self.context.ignored(ordinal, "a bookmark of the watch"));
+                // Its time shows that the watch still ran: nothing changed unseen until then.
+                let alive = |at| ObservedAt::Known(Interval::at(at), ClockBasis::Snapshot);
+                let at = received.map_or(ObservedAt::None, alive);
+                out.push(self.context.observation(ordinal, at, Event::Ignored("a bookmark of the watch")));
             }
             (Some("ERROR"), object) => out.push(self.error(ordinal, object, received)),
             (Some(word @ ("ADDED" | "MODIFIED" | "DELETED")), Some(object)) => {
