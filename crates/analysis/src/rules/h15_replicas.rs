@@ -182,12 +182,16 @@ fn standing(verdict: &Verdict) -> Standing {
 }
 
 fn compare(meta: &RuleMeta, answers: &mut Answers, index: usize, judged: &Judged, in_cluster: bool) {
-    let Some(own) = answers.runs.get(index).cloned() else { return };
-    for other in answers.runs.clone().iter().filter(|other| other.replica != own.replica) {
-        let disjoint = own.set.iter().all(|ip| !other.set.contains(ip));
-        if !disjoint {
-            continue;
-        }
+    let Some(own) = answers.runs.get(index) else { return };
+    let differs =
+        |other: &&Run| other.replica != own.replica && own.set.iter().all(|ip| !other.set.contains(ip));
+    // Replicas agree nearly always: nothing is copied then.
+    let others: SmallVec<[Run; 2]> = answers.runs.iter().filter(differs).cloned().collect();
+    if others.is_empty() {
+        return;
+    }
+    let own = own.clone();
+    for other in &others {
         let found = if in_cluster {
             cluster_divergence(meta, &own, other)
         } else {
