@@ -421,7 +421,7 @@ impl Exchanges {
         found.dedup();
         let mut built: Vec<_> =
             found.iter().filter_map(|&index| self.slot_mut(index).map(Slot::build)).collect();
-        built.sort_by(|a, b| (a.at, a.query).cmp(&(b.at, b.query)));
+        built.sort_by_key(|exchange| (exchange.at, exchange.query));
         built
     }
 

@@ -106,10 +106,6 @@ impl Msg {
         self.dns(|dns| change(Arc::make_mut(&mut dns.body)))
     }
 
-    pub(crate) fn rtype(self, rtype: Rtype) -> Self {
-        self.body(|body| body.question.as_mut().unwrap().rtype = rtype)
-    }
-
     pub(crate) fn answers(self, answers: &[Record]) -> Self {
         self.body(|body| body.answers = answers.to_vec())
     }
@@ -129,10 +125,6 @@ impl Msg {
 
     pub(crate) fn server(self, server: &str) -> Self {
         self.dns(|dns| dns.server = Some(end(server)))
-    }
-
-    pub(crate) fn ttl(self, ip_ttl: u8) -> Self {
-        self.dns(|dns| dns.packet = Some(PacketFacts { ip_ttl, ..PacketFacts::default() }))
     }
 
     pub(crate) fn identity(self, identity: &str, version: &str) -> Self {

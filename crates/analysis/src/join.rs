@@ -726,7 +726,8 @@ fn is_inner(outer: &Entry, inner: &Entry) -> bool {
     }
     let aliased = outer.responses.iter().any(|response| has_target(response, &inner.tx.question.name));
     let unseen = !outer.responses.iter().any(|response| response.body.sections_seen);
-    if !aliased && !(unseen && inner.tx.id != 0 && inner.tx.question.rtype == outer.tx.question.rtype) {
+    let same_kind = inner.tx.id != 0 && inner.tx.question.rtype == outer.tx.question.rtype;
+    if !aliased && (!unseen || !same_kind) {
         return false;
     }
     let around = outer.window().widened(MILLI);

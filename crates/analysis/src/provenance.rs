@@ -5,7 +5,7 @@
 //! cluster names (the `cluster` crate, asked through `Knowledge`).
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -365,9 +365,8 @@ impl Provenance {
     }
 
     fn slot(&self, question: &Question, rcode: Rcode, body: &Body) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        (question.name.stable_hash(), question.rtype, rcode, data_hash(&body.answers)).hash(&mut hasher);
-        hasher.finish() as usize & (MEMO_SLOTS - 1)
+        let key = (question.name.stable_hash(), question.rtype, rcode, data_hash(&body.answers));
+        self.hasher.hash_one(key) as usize & (MEMO_SLOTS - 1)
     }
 
     /// Judges what stands behind an alias that the objects prove.

@@ -13,7 +13,8 @@ use serde_json::Value;
 use truename_model::object::ChangeSource;
 use truename_model::time::SECOND;
 use truename_model::{
-    ChangeKind, ClockBasis, ClusterChange, Decoded, Event, Interval, Meta, Nanos, Object, ObservedAt, RecordRef,
+    ChangeKind, ClockBasis, ClusterChange, Decoded, Event, Interval, Meta, Nanos, Object, ObservedAt,
+    RecordRef,
 };
 
 use crate::decoder::{DecodeContext, Decoder};

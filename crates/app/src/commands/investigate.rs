@@ -20,8 +20,7 @@ use crate::terminal;
 /// Largest profile read, octets.
 const PROFILE_MAX: u64 = 4 << 20;
 
-/// The wall clock, for custody only.
-#[expect(clippy::disallowed_methods, reason = "custody entries are stamped here and nowhere else")]
+/// The wall clock, for custody entries and nothing else.
 pub(crate) fn now() -> Nanos {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))

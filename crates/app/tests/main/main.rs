@@ -1,6 +1,8 @@
 //! The program as a person runs it: bad input by name, the same bytes on every run, killed and gone on, nothing touched
 //! in silence.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod bad_input;
 mod determinism;
 mod kill;
