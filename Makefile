@@ -24,10 +24,10 @@ deny:
 	else echo "skipped: cargo deny (cargo install cargo-deny)"; fi
 
 test:
-	./.ci/steps fmt clippy deny unit score conformance range
+	./.ci/steps fmt clippy deny unit score conformance browser range
 
 test-all:
-	TRUENAME_COREDNS_ALL=1 ./.ci/steps fmt clippy deny unit score conformance range
+	TRUENAME_COREDNS_ALL=1 ./.ci/steps fmt clippy deny unit score conformance browser range
 
 demo:
 	$(CARGO) run --release --quiet --package truename -- demo

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const CASE: &str = "../../cases/forged-upstream/recording";
+const CASE: &str = "../../cases/dns-impostor/recording";
 
 fn main() {
     println!("cargo::rerun-if-changed={CASE}");

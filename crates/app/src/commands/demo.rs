@@ -25,7 +25,7 @@ pub(crate) fn run(args: &DemoArgs, fail_on: Option<Grade>, style: Style) -> Resu
     let recording = case.join("recording.tar");
     fs::write(&recording, RECORDING).map_err(|error| Failure::io("write", &recording, &error))?;
     terminal::tell(
-        "A real CoreDNS, recorded while one pod raced its upstream with forged answers. Nothing is sent anywhere.",
+        "A real cluster DNS, recorded while a pod made itself one of its servers and lied. Nothing is sent anywhere.",
     );
     let investigate_args = InvestigateArgs {
         paths: vec![recording],

@@ -6,4 +6,5 @@
 mod bad_input;
 mod determinism;
 mod kill;
+mod readme;
 mod support;
