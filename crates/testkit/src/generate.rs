@@ -26,6 +26,11 @@ const RATE: u64 = 2_000;
 /// A pod slot is given to a new pod after this many seconds.
 const CHURN_SECS: i64 = 600;
 
+/// kubeadm's Corefile, with the log.
+const COREFILE: &str = ".:53 {\n    log\n    errors\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       \
+pods insecure\n       fallthrough in-addr.arpa ip6.arpa\n       ttl 30\n    }\n    \
+forward . 192.0.2.53\n    cache 30\n}\n";
+
 /// xorshift64*: small, seeded, good enough for load.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -86,6 +91,8 @@ struct Query {
     id: u16,
     name: String,
     aaaa: bool,
+    // The name exists: without an address of the type asked for it is NODATA.
+    exists: bool,
     answer: Option<Ipv4Addr>,
 }
 
@@ -163,6 +170,7 @@ impl Lookups {
                     id,
                     name: name.clone(),
                     aaaa,
+                    exists: step == hit,
                     answer,
                 });
             }
@@ -202,9 +210,7 @@ pub fn traffic(load: Load, log: &mut dyn Write, dnstap: &mut dyn Write) -> io::R
 fn write_line(query: &Query, out: &mut dyn Write) -> io::Result<()> {
     let at = truename_model::Nanos(query.at_ns + 300_000);
     let rtype = if query.aaaa { "AAAA" } else { "A" };
-    let found = query.answer.is_some();
-    let exists = found || query.aaaa && query.name.ends_with(".com");
-    let (rcode, size) = if exists { ("NOERROR", 100) } else { ("NXDOMAIN", 147) };
+    let (rcode, size) = if query.exists { ("NOERROR", 100) } else { ("NXDOMAIN", 147) };
     writeln!(
         out,
         "{at} stdout F [INFO] {}:{} - {} \"{rtype} IN {}. udp {} false 512\" {rcode} qr,aa,rd {size} 0.000251s",
@@ -280,8 +286,7 @@ fn bytes_field(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
 }
 
 fn encode_dns(query: &Query, response: bool) -> Vec<u8> {
-    let nxdomain = query.answer.is_none() && !(query.aaaa && query.name.ends_with(".com"));
-    let flags: u16 = if response { 0x8500 | if nxdomain { 3 } else { 0 } } else { 0x0100 };
+    let flags: u16 = if response { 0x8500 | if query.exists { 0 } else { 3 } } else { 0x0100 };
     let answers = u16::from(response && query.answer.is_some());
     let mut out = Vec::with_capacity(128);
     for field in [query.id, flags, 1, answers, 0, 0] {
@@ -307,17 +312,13 @@ fn encode_dns(query: &Query, response: bool) -> Vec<u8> {
 /// Those of the writer.
 pub fn objects(load: Load, out: &mut dyn Write) -> io::Result<()> {
     let before = START_SECS - 86_400;
-    for namespace in 0..50 {
-        let body = "\"status\":{\"phase\":\"Active\"}";
-        Object {
-            kind: "Namespace",
-            namespace: "",
-            name: format!("ns{namespace}"),
-            created: before,
-            body: body.into(),
-        }
-        .write(out, "ADDED", before)?;
+    let names = (0..50).map(|namespace| format!("ns{namespace}"));
+    for name in std::iter::once("kube-system".to_owned()).chain(names) {
+        let body = "\"status\":{\"phase\":\"Active\"}".into();
+        Object { kind: "Namespace", namespace: "", name, created: before, body }
+            .write(out, "ADDED", before)?;
     }
+    cluster_dns(before, out)?;
     for rank in (0..load.names).filter(|rank| rank % 4 != 3) {
         let ip = service_address(rank);
         let body = format!(
@@ -328,6 +329,24 @@ pub fn objects(load: Load, out: &mut dyn Write) -> io::Result<()> {
             .write(out, "ADDED", before)?;
     }
     pods(load, out)
+}
+
+/// The Corefile, the cluster domain, and the service of cluster DNS.
+fn cluster_dns(before: i64, out: &mut dyn Write) -> io::Result<()> {
+    let maps = [
+        ("coredns", "Corefile", COREFILE),
+        ("kubeadm-config", "ClusterConfiguration", "networking:\n  dnsDomain: cluster.local\n"),
+    ];
+    for (name, key, text) in maps {
+        let body = format!("\"data\":{{\"{key}\":\"{}\"}}", text.replace('\n', "\\n"));
+        let (namespace, name) = ("kube-system", name.to_owned());
+        Object { kind: "ConfigMap", namespace, name, created: before, body }.write(out, "ADDED", before)?;
+    }
+    let body = "\"spec\":{\"type\":\"ClusterIP\",\"clusterIP\":\"10.96.0.10\",\"clusterIPs\":[\"10.96.0.10\"],\
+                \"selector\":{\"k8s-app\":\"kube-dns\"},\"ports\":[{\"name\":\"dns\",\"port\":53,\"protocol\":\"UDP\"}]}";
+    let (namespace, name) = ("kube-system", "kube-dns".to_owned());
+    Object { kind: "Service", namespace, name, created: before, body: body.to_owned() }
+        .write(out, "ADDED", before)
 }
 
 /// Pods by slot; each lives [`CHURN_SECS`], then the slot's address goes to the next one.

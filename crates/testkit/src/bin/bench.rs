@@ -2,7 +2,9 @@
 //! (reading the same bytes, SHA-256, zstd level 1) measured in the same run. Only delivered and hashed records count.
 
 #![allow(clippy::print_stdout, reason = "a development command prints")]
+#![allow(clippy::field_reassign_with_default, reason = "figures are filled in as they are measured")]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read};
 use std::path::Path;
@@ -14,7 +16,7 @@ use serde::Serialize;
 use sha2::Digest as _;
 use truename_engine::{Input, Settings, Study, ingest};
 use truename_evidence::{Case, Limits, Options, SigningKeyFile};
-use truename_model::{Nanos, OriginId};
+use truename_model::{Nanos, OriginId, Outcome};
 use truename_sources::DecodeContext;
 use truename_sources::decode::decoder;
 use truename_sources::recognise::{Format, HEAD, Recognised, recognise};
@@ -33,12 +35,17 @@ struct Figures {
     growth_pods: f64,
 }
 
+const LOAD: Load = Load { events: 10_000_000, pods: 2_000, names: 20_000, exponent: 1.0, seed: 42 };
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["investigate"] => investigate(10_000_000),
         ["investigate", events] => investigate(events.parse().unwrap_or(10_000_000)),
+        ["generate", dir, events] => {
+            generate(Path::new(dir), Load { events: events.parse().unwrap_or(200_000), ..LOAD }).map(|_| ())
+        }
         ["walk", dir, threads] => walk(Path::new(dir), threads.parse().unwrap_or(2)),
         _ => Err(io::Error::other("usage: cargo xtask bench investigate [EVENTS]")),
     };
@@ -53,7 +60,7 @@ fn main() -> ExitCode {
 
 fn investigate(events: u64) -> io::Result<()> {
     let dir = tempfile::tempdir()?;
-    let load = Load { events, pods: 2_000, names: 20_000, exponent: 1.0, seed: 42 };
+    let load = Load { events, ..LOAD };
     let (lines, messages) = generate(dir.path(), load)?;
     println!("generated {lines} log lines and {messages} dnstap messages, 2,000 pods with churn, Zipf 1.0");
     let mut figures = Figures::default();
@@ -66,6 +73,7 @@ fn investigate(events: u64) -> io::Result<()> {
     );
     let floor = floor(dir.path())?;
     let run = child(dir.path(), 2)?;
+    run.print();
     let wall = run.ingest_s + run.study_s;
     let total = lines + messages;
     figures.end_to_end_events_per_s = total as f64 / wall;
@@ -200,6 +208,35 @@ struct Walked {
     peak_rss_mb: f64,
     stored_bytes: u64,
     records: u64,
+    lookups: u64,
+    // What was concluded, so that a meaningless run is seen.
+    outcome: Vec<(String, u64)>,
+    notes: Vec<String>,
+}
+
+impl Walked {
+    fn print(&self) {
+        let share = |count: u64| count as f64 * 100.0 / self.lookups.max(1) as f64;
+        let words: Vec<String> =
+            self.outcome.iter().map(|(word, count)| format!("{word} {:.2} %", share(*count))).collect();
+        println!("{} lookups: {}", self.lookups, words.join(", "));
+        self.notes.iter().for_each(|note| println!("note: {note}"));
+    }
+}
+
+/// Attribution, verdicts and what stayed open, by word; then findings by rule and evictions by table, as notes.
+fn concluded(outcome: &Outcome) -> (Vec<(String, u64)>, Vec<String>) {
+    let coverage = &outcome.coverage;
+    let shares = [&coverage.attribution, &coverage.verdicts, &coverage.unverifiable];
+    let shares = shares.into_iter().flatten().map(|(word, count)| (word.clone(), *count)).collect();
+    let mut rules: BTreeMap<&str, u64> = BTreeMap::new();
+    for finding in &outcome.findings {
+        *rules.entry(&finding.rule).or_default() += 1;
+    }
+    let mut notes = coverage.notes.clone();
+    notes.push(format!("findings by rule {rules:?}"));
+    notes.push(format!("evictions {:?}", coverage.evictions));
+    (shares, notes)
 }
 
 fn child(dir: &Path, threads: u8) -> io::Result<Walked> {
@@ -238,6 +275,7 @@ fn walk(dir: &Path, threads: u8) -> io::Result<()> {
     let outcome = study.conclude(&mut |_| {}).map_err(|error| failed(&error))?;
     let study_s = start.elapsed().as_secs_f64();
     let records: u64 = reader.items().iter().filter_map(|item| item.end.as_ref()).map(|end| end.stored).sum();
+    let (shares, notes) = concluded(&outcome);
     let walked = Walked {
         ingest_s,
         study_s,
@@ -246,6 +284,9 @@ fn walk(dir: &Path, threads: u8) -> io::Result<()> {
         peak_rss_mb: peak_rss_mb(),
         stored_bytes: reader.volume().1,
         records,
+        lookups: outcome.coverage.lookups,
+        outcome: shares,
+        notes,
     };
     if outcome.coverage.lookups == 0 {
         return Err(io::Error::other("no lookup was judged"));

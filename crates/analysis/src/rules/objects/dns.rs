@@ -10,6 +10,8 @@ use super::log::{Key, LivingPod, State, Step, is_approved, repository, takes};
 use crate::facts::Draft;
 use crate::text::glob;
 
+/// Namespaces that installers put cluster DNS into.
+const NAMESPACES: [&str; 2] = ["kube-system", "openshift-dns"];
 /// Names that installers give to the DNS service.
 const SERVICES: [&str; 4] = ["kube-dns", "coredns", "rke2-coredns-rke2-coredns", "dns-default"];
 /// How owners and images of genuine DNS pods are called.
@@ -17,12 +19,24 @@ const SERVERS: [&str; 5] = ["coredns", "kube-dns", "node-local-dns", "nodelocald
 
 /// True for the Service that pods send their lookups to.
 pub(crate) fn is_dns_service(key: &Key) -> bool {
-    (key.0 == "kube-system" || key.0 == "openshift-dns") && SERVICES.contains(&key.1.as_str())
+    NAMESPACES.contains(&key.0.as_str()) && SERVICES.contains(&key.1.as_str())
+}
+
+/// The DNS services among the services of a cluster, in order, without a look at the others.
+fn dns_services(state: &State) -> impl Iterator<Item = &Service> {
+    let of = |namespace: &str| {
+        let from = (namespace.to_owned(), String::new());
+        let namespace = namespace.to_owned();
+        state.services.range(from..).take_while(move |(key, _)| key.0 == namespace)
+    };
+    let all = NAMESPACES.into_iter().flat_map(of);
+    all.filter(|(key, _)| is_dns_service(key)).map(|(_, (_, service))| service)
 }
 
 /// H05 for a pod step.
 pub(crate) fn pod(meta: &RuleMeta, step: &Step, state: &State, profile: &Profile) -> Option<Draft> {
-    if step.kind == ChangeKind::Deleted {
+    // Only what lives beside a DNS service can be selected by it.
+    if step.kind == ChangeKind::Deleted || !NAMESPACES.contains(&step.meta.namespace.as_str()) {
         return None;
     }
     let selected = |labels: &truename_model::object::StringMap| {
@@ -124,13 +138,8 @@ fn own_service(step: &Step, before: Option<&Service>, after: &Service) -> Option
 }
 
 fn claims_address(before: Option<&Service>, after: &Service, state: &State) -> Option<&'static str> {
-    let dns: Vec<&String> = state
-        .services
-        .iter()
-        .filter(|(key, _)| is_dns_service(key))
-        .flat_map(|(_, (_, service))| &service.cluster_ips)
-        .filter(|ip| *ip != "None")
-        .collect();
+    let dns: Vec<&String> =
+        dns_services(state).flat_map(|service| &service.cluster_ips).filter(|ip| *ip != "None").collect();
     let claims = |service: &Service| {
         let other = service.external_ips.iter().chain(&service.load_balancer_ips).map(ToString::to_string);
         other.chain(service.cluster_ips.iter().cloned()).any(|ip| dns.contains(&&ip))
