@@ -136,6 +136,9 @@ pub(crate) struct ShowArgs {
     /// Overwrite the file.
     #[arg(long)]
     pub(crate) clobber: bool,
+    /// What was concluded when the log had so many entries (`custody log` lists the conclusions).
+    #[arg(long)]
+    pub(crate) at_size: Option<u64>,
 }
 
 #[derive(Args, Debug)]
@@ -144,6 +147,9 @@ pub(crate) struct ExplainArgs {
     pub(crate) case: PathBuf,
     /// Finding id, or the first digits of one.
     pub(crate) id: String,
+    /// What was concluded when the log had so many entries.
+    #[arg(long)]
+    pub(crate) at_size: Option<u64>,
 }
 
 #[derive(Args, Debug)]

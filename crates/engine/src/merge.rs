@@ -5,7 +5,7 @@
 //! counted. Observations without time are left to a second pass of the caller, so that they need no memory here.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use truename_model::{Nanos, Observation};
 
@@ -15,14 +15,23 @@ pub const SLACK_NS: i64 = 6 * truename_model::time::SECOND;
 /// Most observations held back. A denser stream is released early, which is counted.
 const HELD_MAX: usize = 400_000;
 
+/// With more items than this a look at the head of each costs more than the heap, which then holds all.
+const RUNS_MAX: usize = 16;
+
 /// Place of an observation in the merged order: (time, item, ordinal, position in its record, slot).
 type Key = (i64, u32, u64, u32, u32);
+
+/// An observation of a run, with its place in the order: (time, item, ordinal, position).
+type Held = ((i64, u32, u64, u32), Observation);
 
 /// The merger. One per cluster and run.
 #[derive(Debug)]
 pub struct Merge {
     // Items in the caller's numbering; a frontier is the greatest time seen minus the slack.
     frontiers: Vec<Frontier>,
+    // What each item gave in order; only what came out of order needs the heap.
+    runs: Vec<VecDeque<Held>>,
+    held: usize,
     heap: BinaryHeap<Reverse<Key>>,
     // Slots of observations in the heap; free slots are listed in `free`.
     slots: Vec<Option<Observation>>,
@@ -46,6 +55,8 @@ impl Merge {
     pub fn new(items: usize) -> Self {
         Self {
             frontiers: vec![Frontier::Unknown; items],
+            runs: vec![VecDeque::new(); if items > RUNS_MAX { 0 } else { items }],
+            held: 0,
             heap: BinaryHeap::new(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -79,8 +90,17 @@ impl Merge {
             position = if before == Some(observation.record) { position + 1 } else { 0 };
             before = Some(observation.record);
             let record = observation.record;
-            let slot = self.store(observation);
-            self.heap.push(Reverse((at, record.item, record.ordinal, position, slot)));
+            let key = (at, record.item, record.ordinal, position);
+            self.held += 1;
+            match self.runs.get_mut(item) {
+                Some(run) if run.back().is_none_or(|(last, _)| *last < key) => {
+                    run.push_back((key, observation));
+                }
+                _ => {
+                    let slot = self.store(observation);
+                    self.heap.push(Reverse((at, record.item, record.ordinal, position, slot)));
+                }
+            }
         }
         if greatest != i64::MIN {
             let reached = greatest.saturating_sub(SLACK_NS);
@@ -108,17 +128,35 @@ impl Merge {
                 Frontier::Ended => {}
             }
         }
-        while let Some(Reverse((at, ..))) = self.heap.peek() {
-            let crowded = self.heap.len() > HELD_MAX;
-            if *at >= limit && limit != i64::MAX && !crowded {
+        while let Some((at, from)) = self.first() {
+            let crowded = self.held > HELD_MAX;
+            if at >= limit && limit != i64::MAX && !crowded {
                 break;
             }
-            self.forced += u64::from(*at >= limit && limit != i64::MAX);
-            self.released_to = self.released_to.max(*at);
-            let Some(Reverse((.., slot))) = self.heap.pop() else { break };
-            out.extend(self.slots[slot as usize].take());
-            self.free.push(slot);
+            self.forced += u64::from(at >= limit && limit != i64::MAX);
+            self.released_to = self.released_to.max(at);
+            self.held -= 1;
+            match from {
+                Some(item) => {
+                    out.extend(self.runs[item].pop_front().map(|(_, observation)| observation));
+                }
+                None => {
+                    let Some(Reverse((.., slot))) = self.heap.pop() else { break };
+                    out.extend(self.slots[slot as usize].take());
+                    self.free.push(slot);
+                }
+            }
         }
+    }
+
+    /// The time of the earliest observation held, and the run that it heads; `None`: the heap has it.
+    fn first(&self) -> Option<(i64, Option<usize>)> {
+        let heads = self.runs.iter().enumerate().filter_map(|(item, run)| Some((run.front()?.0, Some(item))));
+        let heap = self
+            .heap
+            .peek()
+            .map(|Reverse((at, item, ordinal, position, _))| ((*at, *item, *ordinal, *position), None));
+        heads.chain(heap).min_by_key(|(key, _)| *key).map(|(key, from)| (key.0, from))
     }
 
     /// Observations that came out of order beyond the slack, and those released early for want of room.

@@ -55,7 +55,8 @@ impl Plan {
     /// Those of the log.
     pub fn of(reader: &Reader, settings: &Settings) -> Result<Self, EngineError> {
         let mut plan = Self::default();
-        for item in reader.items() {
+        let within = |item: &&Item| settings.at_size.is_none_or(|size| item.entry < size);
+        for item in reader.items().iter().filter(within) {
             let path = shown_path(item);
             match recognise(&head(reader, item)?) {
                 Recognised::Format(Format::Unknown(what)) => {

@@ -13,7 +13,7 @@ pub type Open = Box<dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync>;
 
 /// An input.
 pub struct Input {
-    /// Path relative to the argument, as custody records it.
+    /// Path as given, as custody records it.
     pub label: String,
     /// Octets, as far as the caller knows.
     pub size: u64,
@@ -40,6 +40,8 @@ pub struct Settings {
     pub profile: Profile,
     /// 1 or 2; the result is the same.
     pub threads: u8,
+    /// Study only what the log held when it had so many entries; `None`: everything.
+    pub at_size: Option<u64>,
 }
 
 /// The part of the settings that the outcome depends on, as a conclusion's note keeps it.

@@ -29,6 +29,8 @@ pub struct ItemId(pub u32);
 pub struct Item {
     /// Its number.
     pub id: ItemId,
+    /// Index in the log of its first custody entry.
+    pub entry: u64,
     /// Its first custody entry.
     pub begin: ItemBegin,
     /// Its last custody entry, if it was read to an end.
@@ -44,8 +46,8 @@ pub struct Item {
 }
 
 impl Item {
-    pub(crate) fn new(id: u32, begin: ItemBegin) -> Self {
-        Self { id: ItemId(id), begin, end: None, pieces: 0, records: 0, bytes: 0, last_ordinal: None }
+    pub(crate) fn new(id: u32, entry: u64, begin: ItemBegin) -> Self {
+        Self { id: ItemId(id), entry, begin, end: None, pieces: 0, records: 0, bytes: 0, last_ordinal: None }
     }
 
     /// True if custody ended and the item was read completely.
@@ -91,7 +93,7 @@ impl Contents {
             _ if index == 0 => return Err("a key entry".to_owned()),
             LogEntry::ItemBegin(begin) => {
                 let id = u32::try_from(self.items.len()).unwrap_or(NO_ITEM);
-                self.items.push(Item::new(id, begin));
+                self.items.push(Item::new(id, index, begin));
             }
             LogEntry::ItemEnd(end) => {
                 let slot = usize::try_from(end.item).ok().and_then(|at| self.items.get_mut(at));

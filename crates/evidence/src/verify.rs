@@ -446,7 +446,7 @@ struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     fn new(log: &'a ReadLog) -> Self {
-        let fresh = |item: &'a Item| (item, Item::new(item.id.0, item.begin.clone()));
+        let fresh = |item: &'a Item| (item, Item::new(item.id.0, item.entry, item.begin.clone()));
         let items = log.contents.items.iter().map(fresh).collect();
         Self { items, strangers: BTreeSet::new(), misfits: Vec::new() }
     }

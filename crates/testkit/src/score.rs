@@ -3,7 +3,7 @@
 //! Enters: a folder of cases; leaves: counts per case and the lines that say what differs. Silence does not pass: every
 //! lookup of the truth counts, whether the investigation saw it or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -134,6 +134,8 @@ pub struct Compared {
     pub differences: Vec<String>,
     /// True for a full recording.
     pub full: bool,
+    /// Rules whose expected finding was there.
+    pub fired: BTreeSet<String>,
 }
 
 /// A finished investigation of a case.
@@ -383,7 +385,9 @@ impl Compared {
         for expected in &case.case.expect {
             for _ in 0..expected.count {
                 match left.iter().position(|finding| fits(expected, finding)) {
-                    Some(at) => drop(left.remove(at)),
+                    Some(at) => {
+                        self.fired.insert(left.remove(at).rule.clone());
+                    }
                     None => {
                         self.score.findings_missing += 1;
                         self.differs(format!(

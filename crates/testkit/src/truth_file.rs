@@ -158,6 +158,14 @@ pub fn find_cases(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Rules that a folder of cases must show firing (`must-fire.txt`); none if the folder does not say.
+#[must_use]
+pub fn must_fire(root: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(root.join("must-fire.txt")).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
 /// Demanded verdicts by what the sources can show: `docs/formats/verdict-strength.tsv`, no part of the program.
 #[derive(Clone, Debug, Default)]
 pub struct Strength(Vec<Vec<String>>);

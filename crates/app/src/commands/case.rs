@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use truename_engine::{Passing, Settings, Study};
-use truename_evidence::{ItemId, Reader, Receipt, Vkey};
+use truename_evidence::{Conclusion, ItemId, Reader, Receipt, Vkey};
 use truename_model::{Citation, Outcome, Sha256};
 use truename_report::table::Leaf;
 use truename_report::{Row, lines};
@@ -37,10 +37,16 @@ pub(crate) struct Opened {
     dir: PathBuf,
     reader: Reader,
     items: BTreeMap<Sha256, ItemId>,
+    at_size: Option<u64>,
 }
 
 impl Opened {
     pub(crate) fn read(dir: &Path) -> Result<Self, Failure> {
+        Self::read_at(dir, None)
+    }
+
+    /// The case as it was when its log had `at_size` entries.
+    pub(crate) fn read_at(dir: &Path, at_size: Option<u64>) -> Result<Self, Failure> {
         if !dir.join("evidence").is_dir() {
             return Err(Failure::usage(format!(
                 "{} is no case folder; `truename investigate PATH…` makes one",
@@ -49,7 +55,7 @@ impl Opened {
         }
         let reader = Reader::open(dir).map_err(|error| log_failed(&error))?;
         let items = reader.items().iter().map(|item| (item.begin.sha256, item.id)).collect();
-        Ok(Self { dir: dir.to_path_buf(), reader, items })
+        Ok(Self { dir: dir.to_path_buf(), reader, items, at_size })
     }
 
     pub(crate) fn reader(&self) -> &Reader {
@@ -68,20 +74,22 @@ impl Opened {
         }
     }
 
+    /// The conclusion that is asked for: the last one, or the last over at most so many entries.
+    fn conclusion(&self) -> Option<&Conclusion> {
+        let within = |conclusion: &&Conclusion| self.at_size.is_none_or(|size| conclusion.prefix <= size);
+        self.reader.conclusions().iter().map(|(_, conclusion)| conclusion).rfind(within)
+    }
+
     /// The settings of the last conclusion, so that a rebuilt outcome is the same bytes.
     fn settings(&self) -> Result<Settings, Failure> {
-        let note = self
-            .reader
-            .conclusions()
-            .last()
-            .map(|(_, conclusion)| conclusion.note.clone())
-            .unwrap_or_default();
-        Settings::from_note(&note).map_err(|error| failed(&error))
+        let note = self.conclusion().map(|conclusion| conclusion.note.clone()).unwrap_or_default();
+        let settings = Settings::from_note(&note).map_err(|error| failed(&error))?;
+        Ok(Settings { at_size: self.at_size, ..settings })
     }
 
     /// What the case concluded. Derived files are used only if they are what the log's conclusion names.
     pub(crate) fn outcome(&self) -> Result<Outcome, Failure> {
-        let expected = self.reader.conclusions().last().map(|(_, conclusion)| conclusion.findings);
+        let expected = self.conclusion().map(|conclusion| conclusion.findings);
         let stored = fs::read_to_string(self.dir.join("derived").join(OUTCOME)).ok();
         let stored: Option<Outcome> = stored.and_then(|text| serde_json::from_str(&text).ok());
         if let (Some(outcome), Some(expected)) = (stored, expected)
@@ -89,7 +97,9 @@ impl Opened {
         {
             return Ok(outcome);
         }
-        terminal::tell("derived/ is absent or not what the log concluded; computing it again");
+        if self.at_size.is_none() {
+            terminal::tell("derived/ is absent or not what the log concluded; computing it again");
+        }
         let settings = self.settings()?;
         let study = Study::new(&self.reader, &settings).map_err(|error| failed(&error))?;
         study.conclude(&mut |_| {}).map_err(|error| failed(&error))

@@ -88,6 +88,7 @@ fn settings(args: &InvestigateArgs) -> Result<Settings, Failure> {
         dns_ports: vec![53],
         profile,
         threads: args.threads,
+        at_size: None,
     })
 }
 

@@ -17,7 +17,7 @@ use crate::terminal;
 const LEAVES_MAX: usize = 5_000;
 
 pub(crate) fn findings(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
-    let outcome = Opened::read(&args.case)?.outcome()?;
+    let outcome = Opened::read_at(&args.case, args.at_size)?.outcome()?;
     let text = match args.output {
         Output::Table => table::findings(&outcome, style),
         Output::Json => lines::outcome_json(&outcome),
@@ -30,7 +30,7 @@ pub(crate) fn findings(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn report(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
-    let opened = Opened::read(&args.case)?;
+    let opened = Opened::read_at(&args.case, args.at_size)?;
     let outcome = opened.outcome()?;
     let text = match args.output {
         Output::Html => page(&opened, &outcome)?,
@@ -58,7 +58,7 @@ pub(crate) fn page(opened: &Opened, outcome: &Outcome) -> Result<String, Failure
 }
 
 pub(crate) fn explain(args: &ExplainArgs, style: Style) -> Result<Exit, Failure> {
-    let opened = Opened::read(&args.case)?;
+    let opened = Opened::read_at(&args.case, args.at_size)?;
     let outcome = opened.outcome()?;
     let matching: Vec<_> =
         outcome.findings.iter().filter(|finding| finding.id.starts_with(&args.id)).collect();
@@ -85,7 +85,7 @@ pub(crate) fn explain(args: &ExplainArgs, style: Style) -> Result<Exit, Failure>
 }
 
 pub(crate) fn timeline(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
-    let opened = Opened::read(&args.case)?;
+    let opened = Opened::read_at(&args.case, args.at_size)?;
     let mut sink = Sink::open(args)?;
     if args.output == Output::Csv {
         sink.write(lines::ROWS_CSV_HEADER)?;

@@ -52,3 +52,21 @@ fn evidence_added_later_is_appended_to_the_same_log() {
     let verified = truename(work.path()).args(["verify", "case"]).output().unwrap();
     assert!(verified.status.success(), "{}", text(&verified));
 }
+
+#[test]
+fn an_older_result_stays_addressable() {
+    let work = tempfile::tempdir().unwrap();
+    unpack("corefile-tamper", &work.path().join("a"), &|path| path.starts_with("logs"));
+    unpack("corefile-tamper", &work.path().join("b"), &|path| !path.starts_with("logs"));
+    investigate(work.path(), &[&work.path().join("a")], &[]);
+    let older = findings(work.path());
+    investigate(work.path(), &[&work.path().join("b")], &[]);
+    assert_ne!(findings(work.path()), older);
+    let log = truename(work.path()).args(["custody", "log", "case"]).output().unwrap();
+    let log = text(&log);
+    let first = log.lines().find_map(|line| line.split_once(" entries: findings ")).unwrap().0;
+    let size = first.rsplit(' ').next().unwrap();
+    let shown =
+        truename(work.path()).args(["findings", "case", "-o", "jsonl", "--at-size", size]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), older, "{log}");
+}

@@ -7,4 +7,5 @@ mod bad_input;
 mod determinism;
 mod kill;
 mod readme;
+mod secrets;
 mod support;

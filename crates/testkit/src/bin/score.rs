@@ -2,11 +2,12 @@
 
 #![allow(clippy::print_stdout, reason = "a development command prints")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
 use truename_testkit::score::{Score, score_case};
-use truename_testkit::truth_file::{Strength, find_cases, read_case};
+use truename_testkit::truth_file::{Strength, find_cases, must_fire, read_case};
 
 const STRENGTH: &str = include_str!("../../../../docs/formats/verdict-strength.tsv");
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 fn run(root: &Path, only: Option<&str>) -> std::io::Result<(Score, Score)> {
     let strength = Strength::parse(STRENGTH);
     let (mut total, mut whole) = (Score::default(), Score::default());
+    let mut fired = BTreeSet::new();
     for dir in find_cases(root)? {
         let case = read_case(&dir)?;
         if only.is_some_and(|only| only != case.case.name) {
@@ -67,7 +69,15 @@ fn run(root: &Path, only: Option<&str>) -> std::io::Result<(Score, Score)> {
         total.add(score);
         if compared.full {
             whole.add(score);
+            fired.extend(compared.fired);
         }
+    }
+    let silent: Vec<String> = must_fire(root).into_iter().filter(|rule| !fired.contains(rule)).collect();
+    if only.is_none() && !silent.is_empty() {
+        return Err(std::io::Error::other(format!(
+            "no full case shows these rules firing: {}",
+            silent.join(" ")
+        )));
     }
     Ok((total, whole))
 }
