@@ -13,6 +13,7 @@ pub mod plan;
 pub mod objects;
 pub mod ingest;
 pub mod replay;
+pub mod timeless;
 pub mod passing;
 pub mod coverage;
 pub mod study;

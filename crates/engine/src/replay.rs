@@ -30,6 +30,8 @@ pub struct Decoding {
     pub dns_ports: Vec<u16>,
     /// 1 or 2.
     pub threads: u8,
+    /// Year and zone (seconds east of UTC) inferred for items whose lines lack them, by item number.
+    pub inferred: BTreeMap<usize, (i32, i32)>,
 }
 
 impl Decoding {
@@ -43,6 +45,10 @@ impl Decoding {
             Known::Unknown => None,
         };
         context.year = item.year;
+        if let Some((year, zone)) = self.inferred.get(&index) {
+            context.year = context.year.or(Some(*year));
+            context.zone_secs = context.zone_secs.or(Some(*zone));
+        }
         if !self.dns_ports.is_empty() {
             context.dns_ports.clone_from(&self.dns_ports);
         }

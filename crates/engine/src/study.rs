@@ -29,6 +29,7 @@ use crate::plan::Plan;
 use crate::pump::Tally;
 use crate::replay::{Decoding, peek, replay};
 use crate::settings::Settings;
+use crate::timeless::{self, Timeless};
 
 /// Observations of each item that the clock estimate and the origin are read from.
 const PEEK: usize = 100_000;
@@ -102,10 +103,11 @@ impl<'a> Study<'a> {
         let told = objects::read(self.reader, &self.plan)?;
         let clusters = Clusters::assign(&self.plan, &told);
         let mut notes = Vec::new();
-        let decoding = Decoding {
+        let mut decoding = Decoding {
             log_formats: log_formats(&told, &mut notes),
             dns_ports: self.settings.dns_ports.clone(),
             threads: self.settings.threads,
+            inferred: BTreeMap::new(),
         };
         let mut origins: Vec<Origin> = self.plan.items.iter().map(|item| item.origin.clone()).collect();
         for (origin, of) in origins.iter_mut().zip(&clusters.of_item) {
@@ -115,14 +117,23 @@ impl<'a> Study<'a> {
             }
         }
         let mut estimator = Estimator::new(&origins);
+        let mut timeless = Timeless::new(&told);
         for (index, item) in self.plan.items.iter().enumerate().filter(|(_, item)| !item.tells_objects()) {
             let origin = &mut origins[index];
             peek(self.reader, &self.plan, &decoding, index, PEEK, &mut |observation| {
                 estimator.observe(observation);
+                timeless.note(index, observation);
                 learn(origin, observation, &item.format);
             })?;
         }
+        let trial = timeless.trial(&decoding);
+        for index in trial.inferred.keys() {
+            peek(self.reader, &self.plan, &trial, *index, PEEK, &mut |observation| {
+                estimator.observe(observation)
+            })?;
+        }
         let found = estimator.finish();
+        decoding.inferred = timeless::confirmed(&trial, &found, &self.plan, &mut notes);
         let offsets = Offsets::new(&found, &origins);
         Ok(Prepared { told, clusters, origins, found, offsets, decoding, notes })
     }

@@ -255,3 +255,48 @@ fn findings_fail_a_script_only_when_asked() {
     let output = investigate(work.path(), &[&recording("recon")], &["--fail-coverage-below", "100.1"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
 }
+
+/// The recording's log lines as syslog would have them: no year, no zone, one hour east.
+fn as_syslog(text: &str) -> String {
+    text.lines().fold(String::new(), |mut out, line| {
+        let hour: u32 = line[11..13].parse().unwrap();
+        let message = line.split_once(" stdout F ").map_or("", |(_, message)| message);
+        out.push_str(&format!(
+            "Nov {} {:02}{} node-1 coredns[7]: {message}\n",
+            &line[8..10],
+            hour + 1,
+            &line[13..19]
+        ));
+        out
+    })
+}
+
+fn with_syslog(work: &Path, keep: &dyn Fn(&str) -> bool) -> String {
+    unpack("forged-upstream", &work.join("in"), keep);
+    let mut whole = String::new();
+    let scratch = tempfile::tempdir().unwrap();
+    unpack("forged-upstream", scratch.path(), &|path| path.starts_with("logs"));
+    let mut open = vec![scratch.path().to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).unwrap().flatten() {
+            if entry.path().is_dir() {
+                open.push(entry.path());
+            } else if whole.is_empty() {
+                whole = as_syslog(&String::from_utf8(read(&entry.path())).unwrap());
+            }
+        }
+    }
+    put(work, "in/messages", whole.as_bytes());
+    text(&investigate(work, &[Path::new("in")], &[]))
+}
+
+#[test]
+fn a_missing_year_and_zone_are_inferred_only_with_a_basis() {
+    let work = tempfile::tempdir().unwrap();
+    let shown = with_syslog(work.path(), &|path| path.starts_with("dnstap") || path.starts_with("watch"));
+    assert!(shown.contains("are taken for 2026 UTC and moved by -36"), "{shown}");
+    let work = tempfile::tempdir().unwrap();
+    let shown = with_syslog(work.path(), &|path| path.starts_with("watch"));
+    assert!(shown.contains("stay without time; --origin"), "{shown}");
+    assert!(shown.contains("exact 0 (0.0 %)"), "{shown}");
+}
