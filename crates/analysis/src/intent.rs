@@ -92,8 +92,20 @@ enum Place {
 
 struct Client {
     config: Arc<StubConfig>,
-    open: SmallVec<[u32; 4]>,
+    open: SmallVec<[OpenRef; 2]>,
 }
+
+/// An open intent as its client knows it: enough to see that a name has nothing to do with it.
+#[derive(Clone, Copy)]
+struct OpenRef {
+    index: u32,
+    // Hashes of its base and of the last name tried.
+    base: u64,
+    tried: u64,
+}
+
+/// Open intents of one client.
+type Near = SmallVec<[u32; 8]>;
 
 struct Open {
     key: ClientKey,
@@ -177,11 +189,12 @@ impl Intents {
         let key = ClientKey { workload: judged.attribution.exact().cloned(), ip };
         let config = self.config(&key, asked, knowledge);
         let candidates = places(&transaction.question.name, &config, &self.learned);
-        let index = match self.attach(&key, &config, transaction, &candidates, asked) {
+        let near = self.near(&key, &transaction.question.name);
+        let index = match self.attach(&key, &near, &config, transaction, &candidates, asked) {
             Some(index) => index,
             None => self.start(&key, &config, transaction, &candidates, asked),
         };
-        self.step(index, judged, asked);
+        self.step(&key, index, judged, asked);
         while self.live > self.open_max {
             let Some((&bucket, _)) = self.deadlines.first_key_value() else { break };
             self.evictions += 1;
@@ -217,10 +230,21 @@ impl Intents {
         config
     }
 
+    /// Open intents of the client whose base or last name begins `name`, oldest first: no other can go on with it.
+    fn near(&self, key: &ClientKey, name: &Name) -> Near {
+        let Some(client) = self.clients.get(key).filter(|client| !client.open.is_empty()) else {
+            return Near::new();
+        };
+        let prefixes: SmallVec<[u64; 12]> = name.prefixes().map(|(_, hash)| hash).collect();
+        let begins = |open: &&OpenRef| prefixes.iter().any(|hash| *hash == open.base || *hash == open.tried);
+        client.open.iter().filter(begins).map(|open| open.index).collect()
+    }
+
     /// The open intent that this lookup continues.
     fn attach(
         &mut self,
         key: &ClientKey,
+        near: &Near,
         config: &StubConfig,
         transaction: &Transaction,
         candidates: &[(usize, Place)],
@@ -228,9 +252,8 @@ impl Intents {
     ) -> Option<u32> {
         let question = &transaction.question;
         let port = transaction.client.map_or(0, |client| client.port);
-        let client = self.clients.get(key)?;
         let mut best: Option<((usize, bool, Nanos, u32), Place)> = None;
-        for &index in &client.open {
+        for &index in near {
             let Some(open) = self.slots.get(index as usize).and_then(Option::as_ref) else { continue };
             let place = candidates.iter().find(|(prefix, place)| {
                 is_prefix(&open.base, &question.name, *prefix) && open.goes_on(*place, question.rtype, asked)
@@ -247,22 +270,21 @@ impl Intents {
             self.slots.get_mut(index as usize)?.as_mut()?.move_to(place);
             return Some(index);
         }
-        self.rebased(key, config, transaction, candidates, asked)
-            .or_else(|| self.beyond(key, transaction, asked))
+        self.rebased(near, config, transaction, candidates, asked)
+            .or_else(|| self.beyond(key, near, transaction, asked))
     }
 
     /// A name with `ndots` dots that itself ends in a suffix was taken for a search step; its walk shows what it was.
     fn rebased(
         &mut self,
-        key: &ClientKey,
+        near: &Near,
         config: &StubConfig,
         transaction: &Transaction,
         candidates: &[(usize, Place)],
         asked: Interval,
     ) -> Option<u32> {
         let first = candidates.iter().find(|(_, place)| *place == Place::Search(0))?;
-        let open_here = self.clients.get(key)?.open.clone();
-        for index in open_here.into_iter().rev() {
+        for &index in near.iter().rev() {
             let open = self.slots.get_mut(index as usize)?.as_mut()?;
             let fits = open.places == 1
                 && !open.absolute_first
@@ -282,10 +304,15 @@ impl Intents {
     }
 
     /// A suffix that no object names: the node's own. It is tried directly after the cluster's last one failed.
-    fn beyond(&mut self, key: &ClientKey, transaction: &Transaction, asked: Interval) -> Option<u32> {
+    fn beyond(
+        &mut self,
+        key: &ClientKey,
+        near: &Near,
+        transaction: &Transaction,
+        asked: Interval,
+    ) -> Option<u32> {
         let name = &transaction.question.name;
-        let open_here = self.clients.get(key)?.open.clone();
-        for index in open_here.into_iter().rev() {
+        for &index in near.iter().rev() {
             let open = self.slots.get_mut(index as usize)?.as_mut()?;
             let Place::Search(at) = open.place else { continue };
             let prefix = open.base.wire().len() - 1;
@@ -372,15 +399,19 @@ impl Intents {
             }
         };
         self.live += 1;
-        if let Some(client) = self.clients.get_mut(key) {
-            client.open.push(index);
-        }
         index
     }
 
-    fn step(&mut self, index: u32, judged: &Arc<Judged>, asked: Interval) {
+    fn step(&mut self, key: &ClientKey, index: u32, judged: &Arc<Judged>, asked: Interval) {
         let Some(open) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
         open.take(judged, asked);
+        if let Some(client) = self.clients.get_mut(key) {
+            let own = OpenRef { index, base: open.base.stable_hash(), tried: open.tried.stable_hash() };
+            match client.open.iter_mut().rev().find(|known| known.index == index) {
+                Some(known) => *known = own,
+                None => client.open.push(own),
+            }
+        }
         let due = open.due();
         // One entry per intent: a later deadline is found when the earlier one comes up.
         if open.deadline == i64::MIN || due < open.deadline {
@@ -424,7 +455,7 @@ impl Intents {
         self.free.push(index);
         let mut walk = 0;
         if let Some(client) = self.clients.get_mut(&open.key) {
-            client.open.retain(|known| *known != index);
+            client.open.retain(|known| known.index != index);
             walk = client.config.search.len();
         }
         if let Some(intent) = open.into_intent(walk) {

@@ -24,7 +24,7 @@ use crate::knowledge::{Answer, Chase, Judgement, Knowledge};
 use crate::replica::{ReplicaId, Replicas, Version};
 
 /// Slots of the memo of verdicts.
-const MEMO_SLOTS: usize = 1 << 14;
+const MEMO_SLOTS: usize = 1 << 16;
 /// Questions remembered with their upstream answers: two halves of this size.
 const QUESTIONS_MAX: usize = 1 << 15;
 /// Upstream answers remembered per question, over all replicas.

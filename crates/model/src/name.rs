@@ -78,7 +78,7 @@ impl Name {
     }
 
     fn from_checked(lower: &[u8]) -> Self {
-        Self { wire: Arc::from(lower), hash: fnv1a(lower) }
+        Self { wire: Arc::from(lower), hash: fnv1a(FNV_START, lower) }
     }
 
     /// Lower-case wire form, root label included.
@@ -91,6 +91,21 @@ impl Name {
     #[must_use]
     pub fn stable_hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Every way to cut the name after a whole label, in order: (octets in front, [`Name::stable_hash`] of these as a
+    /// name of their own). The root and the whole name are among them.
+    pub fn prefixes(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let mut state = FNV_START;
+        let mut at = 0usize;
+        std::iter::from_fn(move || {
+            let here = (at, fnv1a(state, &[0]));
+            let len = usize::from(*self.wire.get(at)?);
+            let next = if len == 0 { self.wire.len() } else { at + len + 1 };
+            state = fnv1a(state, &self.wire[at..next]);
+            at = next;
+            Some(here)
+        })
     }
 
     /// Labels from left to right, without the root.
@@ -265,10 +280,11 @@ fn unescape(rest: &mut &[u8]) -> Result<u8, NameError> {
     }
 }
 
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Goes on from `state` (FNV-1a).
+fn fnv1a(state: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(state, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl PartialEq for Name {
@@ -364,7 +380,7 @@ impl NameInterner {
     /// # Errors
     /// As [`Name::from_wire`], when the bytes are no name after all.
     pub fn intern(&mut self, lower: &[u8]) -> Result<Name, NameError> {
-        let hash = fnv1a(lower);
+        let hash = fnv1a(FNV_START, lower);
         let mask = self.slots.len() - 1;
         // FNV's low bits alone are weak for names that differ in their last label; fold the high half in.
         let slot = &mut self.slots[(hash ^ (hash >> 32)) as usize & mask];
@@ -402,6 +418,17 @@ mod tests {
         assert_eq!(name("a\\.b\\032c.\\\"x").to_string(), "a\\.b\\ c.\\\"x.");
         assert_eq!(name("\\027[31m.evil").to_string(), "\\027[31m.evil.");
         assert_eq!(name(".").to_string(), ".");
+    }
+
+    #[test]
+    fn prefixes_hash_as_names_of_their_own() {
+        let whole = name("a.bc.example.com");
+        let cut: Vec<(usize, u64)> = whole.prefixes().collect();
+        let texts = [".", "a", "a.bc", "a.bc.example", "a.bc.example.com"];
+        let own: Vec<(usize, u64)> =
+            texts.iter().map(|text| (name(text).wire().len() - 1, name(text).stable_hash())).collect();
+        assert_eq!(cut, own);
+        assert_eq!(Name::root().prefixes().collect::<Vec<_>>(), [(0, Name::root().stable_hash())]);
     }
 
     #[test]

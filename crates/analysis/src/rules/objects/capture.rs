@@ -147,12 +147,15 @@ fn capturer(name: &Name, ever: &State) -> Option<(Severity, (String, String), St
         let title = format!("Namespace {last} and service {first} capture {}", shown(name));
         return Some((Severity::Critical, key, title));
     }
+    if !before.is_empty() {
+        return None;
+    }
     // `github.com.P.svc.Z`: endpoint `github` of service `com` in P, for the pods of P.
     let holds = |namespace: &str| {
         let pods = ever.pods.get(namespace).into_iter().flat_map(|pods| pods.values());
         pods.filter_map(|pod| pod.pod()).any(|pod| pod.hostname == *first && pod.subdomain == *last)
     };
-    let key = ever.services.keys().find(|key| key.1 == *last && before.is_empty() && holds(&key.0))?;
+    let key = ever.services.keys().find(|key| key.1 == *last && holds(&key.0))?;
     let title = format!("Service {last} of namespace {} captures {}", key.0, shown(name));
     Some((Severity::High, key.clone(), title))
 }
