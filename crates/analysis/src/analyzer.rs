@@ -2,14 +2,18 @@
 //!
 //! Enters: observations in order of time on the reference clock (those without time last), and all changes of the
 //! cluster beforehand; leaves: judged lookups in order of asking, and findings, incidents and counters. Facts reach the
-//! rules in order of time. Deliberately absent: coverage of the sources (the engine's), rendering.
+//! rules in order of time. The analysis has two halves: the front judges lookups, the rear collapses intents and runs the
+//! rules over the front's facts; a caller may run the halves on two threads ([`Analyzer::split`]), which changes no result.
+//! Deliberately absent: coverage of the sources (the engine's), rendering.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use truename_model::{
     Attribution, ClusterChange, Diagnostic, Event, Intent, Interval, Judged, Nanos, Observation, Outcome,
-    Verdict, WhyUnverifiable,
+    UpstreamExchange, Verdict, WhyUnverifiable, Workload,
 };
 
 use crate::attribute::Attributor;
@@ -22,8 +26,87 @@ use crate::join::{Joined, Joiner, Output};
 use crate::provenance::Provenance;
 use crate::replica::Replicas;
 
+/// Clients counted for the list of those that asked most; later ones are counted together.
+const TALKERS_MAX: usize = 1 << 14;
+/// Clients named in that list.
+const TALKERS_SHOWN: usize = 10;
 /// Bound on facts that wait for the lookups before them.
 const WAITING_MAX: usize = 1 << 16;
+
+/// A fact on its way from the front to the rear.
+pub enum Told<'a> {
+    /// A judged lookup.
+    Lookup(Arc<Judged>),
+    /// A closed upstream exchange.
+    Exchange(Arc<UpstreamExchange>),
+    /// A change of the cluster.
+    Change(&'a ClusterChange),
+    /// A line of the server about itself, or a loss.
+    Line(Box<Observation>),
+}
+
+/// The rear half: intents and rules.
+pub struct Rear<'a> {
+    cx: Context<'a>,
+    intents: Intents,
+    intents_out: Vec<Intent>,
+    detector: Detector,
+}
+
+impl<'a> Rear<'a> {
+    fn new(cx: Context<'a>) -> Result<Self, CatalogueError> {
+        let (intents, intents_out) = (Intents::default(), Vec::new());
+        Ok(Self { detector: Detector::new(cx.profile)?, cx, intents, intents_out })
+    }
+
+    /// Takes facts in their order and empties the list.
+    pub fn take(&mut self, facts: &mut Vec<Told<'a>>) {
+        for fact in facts.drain(..) {
+            match fact {
+                Told::Lookup(judged) => {
+                    self.detector.observe(&Fact::Lookup(&judged), &self.cx);
+                    self.intents.observe(&judged, self.cx.knowledge, &mut self.intents_out);
+                    self.show_intents();
+                }
+                Told::Exchange(exchange) => self.detector.observe(&Fact::Exchange(&exchange), &self.cx),
+                Told::Change(change) => self.detector.observe(&Fact::Change(change), &self.cx),
+                Told::Line(observation) => self.show_line(&observation),
+            }
+        }
+    }
+
+    fn show_intents(&mut self) {
+        for intent in self.intents_out.drain(..) {
+            self.detector.observe(&Fact::Intent(&intent), &self.cx);
+        }
+    }
+
+    fn show_line(&mut self, observation: &Observation) {
+        let fact = match &observation.event {
+            Event::Diagnostic(diagnostic) => Fact::Diagnostic { observation, diagnostic },
+            Event::Loss(loss) => Fact::Loss { observation, loss },
+            _ => return,
+        };
+        self.detector.observe(&fact, &self.cx);
+    }
+
+    /// The facts have ended: concludes into `outcome`.
+    pub fn finish(mut self, outcome: &mut Outcome) {
+        self.intents.finish(&mut self.intents_out);
+        self.show_intents();
+        let evictions = &mut outcome.coverage.evictions;
+        if self.intents.evictions() > 0 {
+            evictions.insert("open intents".to_owned(), self.intents.evictions());
+        }
+        let detected = self.detector.finish(&self.cx);
+        evictions
+            .extend(detected.evictions.into_iter().map(|(rule, count)| (format!("rule {rule}"), count)));
+        outcome.findings = detected.findings;
+        outcome.incidents = detected.incidents;
+        outcome.rule_set = detected.rule_set;
+        outcome.coverage.rules = detected.states;
+    }
+}
 
 /// Runs the whole analysis over one cluster.
 pub struct Analyzer<'a> {
@@ -34,9 +117,10 @@ pub struct Analyzer<'a> {
     joined: Output,
     attributor: Attributor,
     provenance: Provenance,
-    intents: Intents,
-    intents_out: Vec<Intent>,
-    detector: Detector,
+    // What the rear is to be told.
+    told: Vec<Told<'a>>,
+    // Absent: the caller runs it.
+    rear: Option<Rear<'a>>,
     lines: VecDeque<(Nanos, Observation)>,
     exchanges: VecDeque<Closed>,
     counts: Counts,
@@ -49,6 +133,9 @@ struct Counts {
     verdicts: BTreeMap<&'static str, u64>,
     unverifiable: BTreeMap<&'static str, u64>,
     early_facts: u64,
+    // By UID of the workload: how it is shown, and its lookups.
+    talkers: HashMap<String, (Arc<Workload>, u64), FixedState>,
+    talkers_missed: u64,
 }
 
 impl<'a> Analyzer<'a> {
@@ -60,7 +147,8 @@ impl<'a> Analyzer<'a> {
         let mut sorted: Vec<&ClusterChange> = changes.iter().collect();
         sorted.sort_by_key(|change| (change_time(change), change.record));
         Ok(Self {
-            detector: Detector::new(cx.profile)?,
+            rear: Some(Rear::new(cx)?),
+            told: Vec::new(),
             replicas: Replicas::new(cx.knowledge, cx.origins),
             cx,
             changes: sorted.into(),
@@ -68,12 +156,20 @@ impl<'a> Analyzer<'a> {
             joined: Output::default(),
             attributor: Attributor::default(),
             provenance: Provenance::default(),
-            intents: Intents::default(),
-            intents_out: Vec::new(),
             lines: VecDeque::new(),
             exchanges: VecDeque::new(),
             counts: Counts::default(),
         })
+    }
+
+    /// Gives the rear half away. From now on the caller passes [`Analyzer::facts`] to it after every batch, in order.
+    pub fn split(&mut self) -> Option<Rear<'a>> {
+        self.rear.take()
+    }
+
+    /// The facts that the rear has not been told yet.
+    pub fn facts(&mut self) -> Vec<Told<'a>> {
+        std::mem::take(&mut self.told)
     }
 
     /// Takes a batch of observations and empties it. Every judged lookup goes to `sink`.
@@ -90,12 +186,15 @@ impl<'a> Analyzer<'a> {
                 Event::Undecodable { .. } | Event::Ignored(_) => {}
             }
         }
+        if let Some(rear) = &mut self.rear {
+            rear.take(&mut self.told);
+        }
     }
 
     /// A line of the server about itself, or a loss: waits until the lookups before it are out.
     fn line(&mut self, observation: Observation, sink: &mut dyn FnMut(&Arc<Judged>)) {
         let Some(at) = observation.at.interval() else {
-            self.show_line(&observation);
+            self.told.push(Told::Line(Box::new(observation)));
             return;
         };
         self.join.advance(at.lo, &mut self.joined);
@@ -151,15 +250,7 @@ impl<'a> Analyzer<'a> {
         self.counts.add(&attribution, &verdict);
         let judged = Arc::new(Judged { transaction: Arc::new(joined.transaction), attribution, verdict });
         sink(&judged);
-        self.detector.observe(&Fact::Lookup(&judged), &self.cx);
-        self.intents.observe(&judged, self.cx.knowledge, &mut self.intents_out);
-        self.show_intents();
-    }
-
-    fn show_intents(&mut self) {
-        for intent in self.intents_out.drain(..) {
-            self.detector.observe(&Fact::Intent(&intent), &self.cx);
-        }
+        self.told.push(Told::Lookup(judged));
     }
 
     /// Shows every waiting fact up to `until` to the rules, in order of time.
@@ -173,13 +264,10 @@ impl<'a> Analyzer<'a> {
                 return;
             }
             if change == next {
-                if let Some(change) = self.changes.pop_front() {
-                    self.detector.observe(&Fact::Change(change), &self.cx);
-                }
+                self.told.extend(self.changes.pop_front().map(Told::Change));
             } else if line == next {
-                if let Some((_, observation)) = self.lines.pop_front() {
-                    self.show_line(&observation);
-                }
+                let line = self.lines.pop_front();
+                self.told.extend(line.map(|(_, observation)| Told::Line(Box::new(observation))));
             } else {
                 self.show_exchange();
             }
@@ -187,51 +275,32 @@ impl<'a> Analyzer<'a> {
     }
 
     fn show_exchange(&mut self) {
-        if let Some(closed) = self.exchanges.pop_front() {
-            self.detector.observe(&Fact::Exchange(&closed.exchange), &self.cx);
-        }
+        self.told.extend(self.exchanges.pop_front().map(|closed| Told::Exchange(closed.exchange)));
     }
 
-    fn show_line(&mut self, observation: &Observation) {
-        let fact = match &observation.event {
-            Event::Diagnostic(diagnostic) => Fact::Diagnostic { observation, diagnostic },
-            Event::Loss(loss) => Fact::Loss { observation, loss },
-            _ => return,
-        };
-        self.detector.observe(&fact, &self.cx);
-    }
-
-    /// Ends the stream: the last lookups go to `sink`, and everything is concluded.
+    /// Ends the stream: the last lookups go to `sink`, and everything is concluded. After [`Analyzer::split`] the last
+    /// facts come with the outcome, and the rear concludes the rest of it.
     #[must_use]
-    pub fn finish(mut self, sink: &mut dyn FnMut(&Arc<Judged>)) -> Outcome {
+    pub fn finish(mut self, sink: &mut dyn FnMut(&Arc<Judged>)) -> (Outcome, Vec<Told<'a>>) {
         let mut joined = std::mem::take(&mut self.joined);
         self.join.finish(&mut joined);
         self.joined = joined;
         self.drain(sink);
         self.release(Nanos(i64::MAX - 1));
-        while let Some(change) = self.changes.pop_front() {
-            self.detector.observe(&Fact::Change(change), &self.cx);
-        }
-        let mut last = std::mem::take(&mut self.intents_out);
-        self.intents.finish(&mut last);
-        self.intents_out = last;
-        self.show_intents();
+        self.told.extend(self.changes.drain(..).map(Told::Change));
         let mut outcome = Outcome::default();
         self.coverage(&mut outcome);
-        let detected = self.detector.finish(&self.cx);
-        outcome.findings = detected.findings;
-        outcome.incidents = detected.incidents;
-        outcome.rule_set = detected.rule_set;
-        outcome.coverage.rules = detected.states;
-        for (rule, count) in detected.evictions {
-            outcome.coverage.evictions.insert(format!("rule {rule}"), count);
+        if let Some(mut rear) = self.rear {
+            rear.take(&mut self.told);
+            rear.finish(&mut outcome);
         }
-        outcome
+        (outcome, self.told)
     }
 
     fn coverage(&self, outcome: &mut Outcome) {
         let coverage = &mut outcome.coverage;
         coverage.lookups = self.counts.lookups;
+        coverage.talkers = self.counts.top_talkers();
         let words = ["exact", "ambiguous", "unknown"];
         for (word, count) in words.iter().zip(self.counts.attribution) {
             coverage.attribution.insert((*word).to_owned(), count);
@@ -247,8 +316,8 @@ impl<'a> Analyzer<'a> {
             ("attribution memo", self.attributor.evictions()),
             ("verdict memo", self.provenance.evictions()),
             ("upstream answers", self.provenance.forgotten()),
-            ("open intents", self.intents.evictions()),
             ("facts shown early", self.counts.early_facts),
+            ("clients not counted apart", self.counts.talkers_missed),
         ];
         for (cache, count) in evictions {
             if count > 0 {
@@ -279,10 +348,35 @@ impl Counts {
             Attribution::Unknown(_) => 2,
         };
         self.attribution[word] += 1;
+        if let Attribution::Exact(workload, _) = attribution {
+            self.talks(workload);
+        }
         *self.verdicts.entry(verdict.word()).or_default() += 1;
         if let Verdict::Unverifiable { why } = verdict {
             *self.unverifiable.entry(why_word(why)).or_default() += 1;
         }
+    }
+}
+
+impl Counts {
+    fn talks(&mut self, workload: &Arc<Workload>) {
+        // A node has no UID in the objects of its pods; its name is as good.
+        let key = if workload.uid.is_empty() { &workload.name } else { &workload.uid };
+        if let Some((_, count)) = self.talkers.get_mut(key.as_str()) {
+            *count += 1;
+        } else if self.talkers.len() < TALKERS_MAX {
+            self.talkers.insert(key.clone(), (Arc::clone(workload), 1));
+        } else {
+            self.talkers_missed += 1;
+        }
+    }
+
+    fn top_talkers(&self) -> Vec<(String, u64)> {
+        let mut all: Vec<(String, u64)> =
+            self.talkers.values().map(|(workload, count)| (workload.to_string(), *count)).collect();
+        all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        all.truncate(TALKERS_SHOWN);
+        all
     }
 }
 

@@ -47,6 +47,9 @@ fn add(whole: &mut Coverage, part: Coverage) {
     sum(&mut whole.verdicts, part.verdicts);
     sum(&mut whole.unverifiable, part.unverifiable);
     sum(&mut whole.evictions, part.evictions);
+    whole.talkers.extend(part.talkers);
+    whole.talkers.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    whole.talkers.truncate(10);
     whole.notes.extend(part.notes);
     for (rule, state) in part.rules {
         let better = match (whole.rules.get(&rule), &state) {

@@ -4,9 +4,9 @@
 //! alone. Each cluster in the evidence is studied apart, and what belongs to none without objects.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
-use truename_analysis::analyzer::Analyzer;
+use truename_analysis::analyzer::{Analyzer, Rear, Told};
 use truename_analysis::clock::{Estimator, Offset, Offsets};
 use truename_analysis::facts::Context;
 use truename_analysis::knowledge::{ClusterKnowledge, Knowledge};
@@ -33,6 +33,8 @@ use crate::timeless::{self, Timeless};
 
 /// Observations of each item that the clock estimate and the origin are read from.
 const PEEK: usize = 100_000;
+/// Batches of facts that may wait for the rear half of the analysis.
+const BATCHES_AHEAD: usize = 4;
 
 /// A case about to be studied.
 pub struct Study<'a> {
@@ -166,18 +168,24 @@ impl<'a> Study<'a> {
         let observed: Vec<usize> =
             items.iter().copied().filter(|index| !self.plan.items[*index].tells_objects()).collect();
         let mut passage = Passage::new(history.changes(), pass);
-        let replayed = replay(
-            self.reader,
-            &self.plan,
-            &observed,
-            &prepared.decoding,
-            &prepared.offsets,
-            &mut |batch| {
-                passage.seen(batch);
-                analyzer.observe(batch, &mut |judged| passage.lookup(judged));
-            },
-        )?;
-        let mut outcome = analyzer.finish(&mut |judged| passage.lookup(judged));
+        let rear = if prepared.decoding.threads > 1 { analyzer.split() } else { None };
+        let (replayed, mut outcome) = with_rear(rear, |tell| {
+            let replayed = replay(
+                self.reader,
+                &self.plan,
+                &observed,
+                &prepared.decoding,
+                &prepared.offsets,
+                &mut |batch| {
+                    passage.seen(batch);
+                    analyzer.observe(batch, &mut |judged| passage.lookup(judged));
+                    tell(analyzer.facts());
+                },
+            )?;
+            let (outcome, last) = analyzer.finish(&mut |judged| passage.lookup(judged));
+            tell(last);
+            Ok((replayed, outcome))
+        })?;
         passage.rest();
         let notes = &mut outcome.coverage.notes;
         if knowledge.cluster_domain().is_none() && !observed.is_empty() {
@@ -193,6 +201,30 @@ impl<'a> Study<'a> {
         tallies.extend(replayed.tallies);
         Ok(outcome)
     }
+}
+
+/// Runs the front half of the analysis here and the rear, if there is one, on a thread of its own.
+fn with_rear<'a, T>(
+    rear: Option<Rear<'a>>,
+    front: impl FnOnce(&mut dyn FnMut(Vec<Told<'a>>)) -> Result<(T, Outcome), EngineError>,
+) -> Result<(T, Outcome), EngineError> {
+    let Some(mut rear) = rear else { return front(&mut drop) };
+    std::thread::scope(|scope| {
+        let (send, told) = mpsc::sync_channel::<Vec<Told<'a>>>(BATCHES_AHEAD);
+        let behind = scope.spawn(move || {
+            while let Ok(mut facts) = told.recv() {
+                rear.take(&mut facts);
+            }
+            rear
+        });
+        // A send fails only after the thread has ended, and then joining it fails too.
+        let done = front(&mut |facts| drop(send.send(facts)));
+        drop(send);
+        let rear = behind.join().map_err(|_| EngineError::Worker)?;
+        let (value, mut outcome) = done?;
+        rear.finish(&mut outcome);
+        Ok((value, outcome))
+    })
 }
 
 /// Folds the changes of some items; a Corefile given as a file is named by its digest, never by its path.

@@ -220,6 +220,8 @@ pub struct Coverage {
     pub rules: BTreeMap<String, RuleState>,
     /// Lookups in all.
     pub lookups: u64,
+    /// The clients that asked most, as shown, with their lookups; most first.
+    pub talkers: Vec<(String, u64)>,
     /// Evictions of bounded caches, by cache.
     pub evictions: BTreeMap<String, u64>,
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use truename_model::{Coverage, Outcome, RuleState, Severity, SourceCoverage};
+use truename_model::{Coverage, Finding, Outcome, RuleState, Severity, SourceCoverage};
 
 use crate::escape::terminal;
 use crate::style::Style;
@@ -21,6 +21,7 @@ pub fn summary(outcome: &Outcome, style: Style) -> String {
     write_incidents(&mut out, outcome, style);
     write_findings(&mut out, outcome, style);
     write_subjects(&mut out, outcome, style);
+    write_talkers(&mut out, &outcome.coverage, style);
     let _ = writeln!(out, "\n{}", coverage_line(&outcome.coverage));
     out
 }
@@ -144,27 +145,7 @@ fn write_findings(out: &mut String, outcome: &Outcome, style: Style) {
         .collect();
     let _ = writeln!(out, "\n{}  {}", style.heading("Findings"), counts.join("  "));
     for finding in outcome.findings.iter().take(SHOWN_MAX) {
-        let mark = if finding.suppressed.is_some() { " [suppressed]" } else { "" };
-        let _ = writeln!(
-            out,
-            "{} {} {:<4} {}{mark}",
-            style.severity(finding.severity),
-            finding.id,
-            finding.rule,
-            terminal(&finding.title)
-        );
-        let _ = writeln!(
-            out,
-            "         {} → {}  ×{}",
-            terminal(&finding.subject),
-            terminal(&finding.target),
-            finding.count
-        );
-        if !finding.objects.is_empty() {
-            let objects: Vec<String> =
-                finding.objects.iter().take(4).map(|o| terminal(&o.to_string())).collect();
-            let _ = writeln!(out, "         {}", style.dim(&format!("decided by {}", objects.join(", "))));
-        }
+        write_finding(out, finding, style);
     }
     if outcome.findings.len() > SHOWN_MAX {
         let _ = writeln!(
@@ -172,6 +153,31 @@ fn write_findings(out: &mut String, outcome: &Outcome, style: Style) {
             "{}",
             style.dim(&format!("… {} more: truename findings CASE", outcome.findings.len() - SHOWN_MAX))
         );
+    }
+}
+
+fn write_finding(out: &mut String, finding: &Finding, style: Style) {
+    let mark = if finding.suppressed.is_some() { " [suppressed]" } else { "" };
+    let (grade, title) = (style.severity(finding.severity), terminal(&finding.title));
+    let _ = writeln!(out, "{grade} {} {:<4} {title}{mark}", finding.id, finding.rule);
+    let (subject, target) = (terminal(&finding.subject), terminal(&finding.target));
+    let _ = writeln!(out, "         {subject} → {target}  ×{}", finding.count);
+    if let Some(seen) = finding.seen {
+        let _ = writeln!(out, "         {}", style.dim(&format!("first {}  last {}", seen.lo, seen.hi)));
+    }
+    if !finding.objects.is_empty() {
+        let objects: Vec<String> = finding.objects.iter().take(4).map(|o| terminal(&o.to_string())).collect();
+        let _ = writeln!(out, "         {}", style.dim(&format!("decided by {}", objects.join(", "))));
+    }
+}
+
+fn write_talkers(out: &mut String, coverage: &Coverage, style: Style) {
+    if coverage.talkers.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", style.heading("Asked most"));
+    for (who, lookups) in coverage.talkers.iter().take(5) {
+        let _ = writeln!(out, "{lookups:>9} lookups  {}", terminal(who));
     }
 }
 
