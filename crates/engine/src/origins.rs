@@ -4,13 +4,14 @@
 //! observing pod, and nothing else in a text log does. Deliberately absent: reading anything.
 
 use serde::{Deserialize, Serialize};
+pub use truename_analysis::text::glob as glob_matches;
 use truename_model::{Known, Origin};
 
 /// A statement of the operator about items (`--origin GLOB:key=value,…`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
-    /// Items whose path matches (`*` any run, `?` any one character).
+    /// Items whose path matches (`*` stands for any run of characters).
     pub glob: String,
     /// Cluster.
     pub cluster: Option<String>,
@@ -108,33 +109,6 @@ fn seconds(text: &str) -> Option<i64> {
     (value.abs() < 3.2e9).then_some((value * 1e9) as i64)
 }
 
-/// True if `pattern` (`*`, `?`) matches the whole of `text`.
-#[must_use]
-pub fn glob_matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t, mut star) = (0usize, 0usize, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                // Let the last star swallow one character more: linear memory, no recursion on hostile patterns.
-                let Some((at, from)) = star else { return false };
-                star = Some((at, from + 1));
-                p = at + 1;
-                t = from + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
 /// What the kubelet's log layout tells: (namespace, pod, uid).
 #[must_use]
 pub fn kubelet_log_path(path: &str) -> Option<(&str, &str, &str)> {
@@ -173,20 +147,6 @@ mod tests {
         {
             assert!(Override::parse(bad).unwrap_err().to_string().contains(why), "{bad}");
         }
-    }
-
-    #[test]
-    fn globs_match_whole_texts() {
-        for (pattern, text, want) in [
-            ("*", "", true),
-            ("a*c", "abbc", true),
-            ("a*c", "abcd", false),
-            ("?b*", "ab", true),
-            ("", "a", false),
-        ] {
-            assert_eq!(glob_matches(pattern, text), want, "{pattern} {text}");
-        }
-        assert!(!glob_matches(&"*a".repeat(2_000), &"b".repeat(5_000)));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, mpsc};
 
-use truename_analysis::analyzer::{Analyzer, Rear, Told};
+use truename_analysis::analyzer::{Analyzer, Passed, Rear};
 use truename_analysis::clock::{Estimator, Offset, Offsets};
 use truename_analysis::facts::Context;
 use truename_analysis::knowledge::{ClusterKnowledge, Knowledge};
@@ -206,11 +206,11 @@ impl<'a> Study<'a> {
 /// Runs the front half of the analysis here and the rear, if there is one, on a thread of its own.
 fn with_rear<'a, T>(
     rear: Option<Rear<'a>>,
-    front: impl FnOnce(&mut dyn FnMut(Vec<Told<'a>>)) -> Result<(T, Outcome), EngineError>,
+    front: impl FnOnce(&mut dyn FnMut(Vec<Passed<'a>>)) -> Result<(T, Outcome), EngineError>,
 ) -> Result<(T, Outcome), EngineError> {
     let Some(mut rear) = rear else { return front(&mut drop) };
     std::thread::scope(|scope| {
-        let (send, told) = mpsc::sync_channel::<Vec<Told<'a>>>(BATCHES_AHEAD);
+        let (send, told) = mpsc::sync_channel::<Vec<Passed<'a>>>(BATCHES_AHEAD);
         let behind = scope.spawn(move || {
             while let Ok(mut facts) = told.recv() {
                 rear.take(&mut facts);
