@@ -30,4 +30,4 @@ test-all:
 	TRUENAME_COREDNS_ALL=1 ./.ci/steps fmt clippy deny unit score conformance browser range
 
 demo:
-	$(CARGO) run --release --quiet --package truename -- demo
+	$(CARGO) run --package truename -- demo

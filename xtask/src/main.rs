@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let root = workspace_root();
     match words.as_slice() {
         ["tidy"] => report(&tidy::check(&root)),
-        ["score", rest @ ..] => testkit(&root, "score", rest, true),
+        ["score", rest @ ..] => testkit(&root, "score", rest, false),
         ["conformance", rest @ ..] => testkit(&root, "conformance", rest, false),
         ["bench", rest @ ..] => testkit(&root, "bench", rest, true),
         ["golden"] => run(Command::new("cargo").args(["test", "--workspace"]).env("UPDATE", "1"), &root),
