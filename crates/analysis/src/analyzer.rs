@@ -34,7 +34,7 @@ const TALKERS_SHOWN: usize = 10;
 const WAITING_MAX: usize = 1 << 16;
 
 /// A fact on its way from the front to the rear.
-pub enum Told<'a> {
+pub enum Passed<'a> {
     /// A judged lookup.
     Lookup(Arc<Judged>),
     /// A closed upstream exchange.
@@ -60,17 +60,17 @@ impl<'a> Rear<'a> {
     }
 
     /// Takes facts in their order and empties the list.
-    pub fn take(&mut self, facts: &mut Vec<Told<'a>>) {
+    pub fn take(&mut self, facts: &mut Vec<Passed<'a>>) {
         for fact in facts.drain(..) {
             match fact {
-                Told::Lookup(judged) => {
+                Passed::Lookup(judged) => {
                     self.detector.observe(&Fact::Lookup(&judged), &self.cx);
                     self.intents.observe(&judged, self.cx.knowledge, &mut self.intents_out);
                     self.show_intents();
                 }
-                Told::Exchange(exchange) => self.detector.observe(&Fact::Exchange(&exchange), &self.cx),
-                Told::Change(change) => self.detector.observe(&Fact::Change(change), &self.cx),
-                Told::Line(observation) => self.show_line(&observation),
+                Passed::Exchange(exchange) => self.detector.observe(&Fact::Exchange(&exchange), &self.cx),
+                Passed::Change(change) => self.detector.observe(&Fact::Change(change), &self.cx),
+                Passed::Line(observation) => self.show_line(&observation),
             }
         }
     }
@@ -118,7 +118,7 @@ pub struct Analyzer<'a> {
     attributor: Attributor,
     provenance: Provenance,
     // What the rear is to be told.
-    told: Vec<Told<'a>>,
+    told: Vec<Passed<'a>>,
     // Absent: the caller runs it.
     rear: Option<Rear<'a>>,
     lines: VecDeque<(Nanos, Observation)>,
@@ -168,7 +168,7 @@ impl<'a> Analyzer<'a> {
     }
 
     /// The facts that the rear has not been told yet.
-    pub fn facts(&mut self) -> Vec<Told<'a>> {
+    pub fn facts(&mut self) -> Vec<Passed<'a>> {
         std::mem::take(&mut self.told)
     }
 
@@ -194,7 +194,7 @@ impl<'a> Analyzer<'a> {
     /// A line of the server about itself, or a loss: waits until the lookups before it are out.
     fn line(&mut self, observation: Observation, sink: &mut dyn FnMut(&Arc<Judged>)) {
         let Some(at) = observation.at.interval() else {
-            self.told.push(Told::Line(Box::new(observation)));
+            self.told.push(Passed::Line(Box::new(observation)));
             return;
         };
         self.join.advance(at.lo, &mut self.joined);
@@ -250,7 +250,7 @@ impl<'a> Analyzer<'a> {
         self.counts.add(&attribution, &verdict);
         let judged = Arc::new(Judged { transaction: Arc::new(joined.transaction), attribution, verdict });
         sink(&judged);
-        self.told.push(Told::Lookup(judged));
+        self.told.push(Passed::Lookup(judged));
     }
 
     /// Shows every waiting fact up to `until` to the rules, in order of time.
@@ -264,10 +264,10 @@ impl<'a> Analyzer<'a> {
                 return;
             }
             if change == next {
-                self.told.extend(self.changes.pop_front().map(Told::Change));
+                self.told.extend(self.changes.pop_front().map(Passed::Change));
             } else if line == next {
                 let line = self.lines.pop_front();
-                self.told.extend(line.map(|(_, observation)| Told::Line(Box::new(observation))));
+                self.told.extend(line.map(|(_, observation)| Passed::Line(Box::new(observation))));
             } else {
                 self.show_exchange();
             }
@@ -275,19 +275,19 @@ impl<'a> Analyzer<'a> {
     }
 
     fn show_exchange(&mut self) {
-        self.told.extend(self.exchanges.pop_front().map(|closed| Told::Exchange(closed.exchange)));
+        self.told.extend(self.exchanges.pop_front().map(|closed| Passed::Exchange(closed.exchange)));
     }
 
     /// Ends the stream: the last lookups go to `sink`, and everything is concluded. After [`Analyzer::split`] the last
     /// facts come with the outcome, and the rear concludes the rest of it.
     #[must_use]
-    pub fn finish(mut self, sink: &mut dyn FnMut(&Arc<Judged>)) -> (Outcome, Vec<Told<'a>>) {
+    pub fn finish(mut self, sink: &mut dyn FnMut(&Arc<Judged>)) -> (Outcome, Vec<Passed<'a>>) {
         let mut joined = std::mem::take(&mut self.joined);
         self.join.finish(&mut joined);
         self.joined = joined;
         self.drain(sink);
         self.release(Nanos(i64::MAX - 1));
-        self.told.extend(self.changes.drain(..).map(Told::Change));
+        self.told.extend(self.changes.drain(..).map(Passed::Change));
         let mut outcome = Outcome::default();
         self.coverage(&mut outcome);
         if let Some(mut rear) = self.rear {

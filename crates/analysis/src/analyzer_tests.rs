@@ -18,7 +18,7 @@ fn run(observations: &[Observation], batch: usize) -> (Vec<String>, Outcome) {
         analyzer.observe(&mut part, &mut |judged| shown.push(format!("{judged:?}")));
         assert!(part.is_empty());
     }
-    let outcome = analyzer.finish(&mut |judged| shown.push(format!("{judged:?}")));
+    let (outcome, _) = analyzer.finish(&mut |judged| shown.push(format!("{judged:?}")));
     (shown, outcome)
 }
 
@@ -71,7 +71,7 @@ fn facts_that_wait_are_bounded() {
         analyzer.observe(&mut batch, &mut |_| {});
         assert!(analyzer.lines.len() <= WAITING_MAX + 1);
     }
-    assert!(analyzer.finish(&mut |_| {}).coverage.evictions.contains_key("facts shown early"));
+    assert!(analyzer.finish(&mut |_| {}).0.coverage.evictions.contains_key("facts shown early"));
 }
 
 proptest! {
