@@ -10,3 +10,4 @@ pub mod conformance;
 pub mod generate;
 pub mod truth_file;
 pub mod score;
+pub mod fuzzing;
