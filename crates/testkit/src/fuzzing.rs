@@ -187,7 +187,7 @@ pub fn evidence(bytes: &[u8]) {
 }
 
 /// A case folder altered by an outsider: each three octets change one octet of one file. Neither `verify` nor a reader
-/// may panic, and nothing altered may be called intact.
+/// may panic, and an untouched case is intact. That every change is noticed is for the tests of `evidence`.
 pub fn case_folder(bytes: &[u8]) {
     let Ok(work) = tempfile::tempdir() else { return };
     assert!(make_case(work.path()).is_some(), "a small case can be written");
