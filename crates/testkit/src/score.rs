@@ -180,7 +180,11 @@ pub fn files(case: &CaseDir) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-fn inputs(case: &CaseDir) -> io::Result<Vec<Input>> {
+/// The case's files as inputs.
+///
+/// # Errors
+/// Those of reading the folder.
+pub fn inputs(case: &CaseDir) -> io::Result<Vec<Input>> {
     let files = files(case)?.into_iter().map(|(label, path)| {
         let size = fs::metadata(&path).map(|meta| meta.len()).unwrap_or(0);
         let open = move || fs::File::open(&path).map(|file| Box::new(file) as Box<dyn Read + Send>);
@@ -190,7 +194,8 @@ fn inputs(case: &CaseDir) -> io::Result<Vec<Input>> {
 }
 
 /// Settings that a case is investigated with.
-fn settings(case: &CaseDir, threads: u8) -> Settings {
+#[must_use]
+pub fn settings(case: &CaseDir, threads: u8) -> Settings {
     let profile =
         fs::read_to_string(case.dir.join("profile.yaml")).ok().and_then(|text| read_profile(&text).ok());
     Settings {
