@@ -14,6 +14,10 @@ use clap::Parser;
 use cli::{Cli, Command};
 use exit::{Exit, Failure};
 
+/// Records are freed on another thread than they were made on, which the system's allocator serialises.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -23,6 +23,10 @@ use truename_sources::recognise::{Format, HEAD, Recognised, recognise};
 use truename_sources::split::split;
 use truename_testkit::generate::{Load, objects, traffic};
 
+/// The allocator of the program itself: records are freed on another thread than they were made on.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Peak resident memory is read while it is highest, so each run is a process of its own.
 #[derive(Debug, Default, Serialize)]
 struct Figures {
