@@ -99,8 +99,7 @@ impl<'a> Rear<'a> {
             evictions.insert("open intents".to_owned(), self.intents.evictions());
         }
         let detected = self.detector.finish(&self.cx);
-        evictions
-            .extend(detected.evictions.into_iter().map(|(rule, count)| (format!("rule {rule}"), count)));
+        evictions.extend(detected.evictions.into_iter().map(|(rule, count)| (format!("rule {rule}"), count)));
         outcome.findings = detected.findings;
         outcome.incidents = detected.incidents;
         outcome.rule_set = detected.rule_set;

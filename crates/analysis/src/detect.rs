@@ -111,7 +111,10 @@ impl Detector {
             let time = |finding: &Finding| finding.seen.map_or(Nanos(i64::MAX), |seen| seen.lo);
             b.severity.cmp(&a.severity).then(time(a).cmp(&time(b))).then_with(|| a.id.cmp(&b.id))
         });
-        let incidents = incidents::correlate(&self.catalogue.incidents, &findings);
+        // What the profile suppresses makes no incident; it stays among the findings, marked.
+        let loud: Vec<Finding> =
+            findings.iter().filter(|finding| finding.suppressed.is_none()).cloned().collect();
+        let incidents = incidents::correlate(&self.catalogue.incidents, &loud);
         Detected { findings, incidents, states, evictions, rule_set: self.catalogue.hash }
     }
 

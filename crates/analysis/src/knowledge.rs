@@ -3,6 +3,7 @@
 //! Enters: addresses, questions, intervals on the reference clock; leaves: answers of the `cluster` crate. A trait,
 //! so that joins and rules are tested against a few hand-written facts. Deliberately absent: any state.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use truename_cluster::history::{CorefileHistory, History, Kind};
@@ -126,6 +127,7 @@ pub struct ClusterKnowledge<'a> {
     corefiles: &'a CorefileHistory,
     truth: &'a Truth<'a>,
     domain: Option<Name>,
+    servers: BTreeMap<IpAddr, String>,
 }
 
 impl<'a> ClusterKnowledge<'a> {
@@ -138,7 +140,14 @@ impl<'a> ClusterKnowledge<'a> {
         domain: Option<Name>,
     ) -> Self {
         let domain = history.facts().domain.clone().or(domain);
-        Self { history, corefiles, truth, domain }
+        Self { history, corefiles, truth, domain, servers: BTreeMap::new() }
+    }
+
+    /// Adds the instances that lookups name by address, for addresses of which the objects say nothing.
+    #[must_use]
+    pub fn with_servers(mut self, servers: BTreeMap<IpAddr, String>) -> Self {
+        self.servers = servers;
+        self
     }
 
     /// The one pod that ever showed the address of a DNS server, where nobody is known to hold it at the time.
@@ -225,7 +234,11 @@ impl Knowledge for ClusterKnowledge<'_> {
             return (DnsRole::Service, Some(ALWAYS));
         }
         let (attribution, stretch) = self.owners(ip, at);
+        let learned = self.servers.get(&ip);
         let role = match &attribution {
+            Attribution::Unknown(_) if learned.is_some() => {
+                learned.map_or(DnsRole::Unknown, |name| DnsRole::Replica(name.clone()))
+            }
             Attribution::Exact(workload, _) if serves_dns(workload) => {
                 DnsRole::Replica(workload.name.clone())
             }

@@ -4,6 +4,7 @@
 //! Deliberately absent: decoding, storage, rendering, the current time and the environment.
 
 // Layer list: a module may use only modules above it (`cargo xtask tidy`).
+pub mod servers;
 pub mod knowledge;
 pub mod compare;
 pub mod replica;

@@ -11,7 +11,7 @@ pub(crate) struct Cli {
     /// When to colour: NO_COLOR is honoured by `auto`.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
     pub(crate) color: Colour,
-    /// Exit with 1 if a finding of at least this severity is there.
+    /// Exit with 1 if an incident or a finding (not suppressed) of at least this severity is there.
     #[arg(long, global = true, value_enum)]
     pub(crate) fail_on: Option<Grade>,
     #[command(subcommand)]

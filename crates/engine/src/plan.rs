@@ -58,6 +58,10 @@ impl Plan {
         let within = |item: &&Item| settings.at_size.is_none_or(|size| item.entry < size);
         for item in reader.items().iter().filter(within) {
             let path = shown_path(item);
+            if item.pieces == 0 && item.begin.size > 0 {
+                plan.unrecognised.push(format!("{path}: {}", item.begin.format));
+                continue;
+            }
             match recognise(&head(reader, item)?) {
                 Recognised::Format(Format::Unknown(what)) => {
                     plan.unrecognised.push(format!("{path}: {what}"))

@@ -106,6 +106,20 @@ pub fn read_profile(text: &str) -> Result<Profile, EngineError> {
     if profile.api_version != "truename/v1" || profile.kind != "Profile" {
         return wrong("begin with `apiVersion: truename/v1` and `kind: Profile`".to_owned());
     }
+    if let Err(error) = truename_analysis::catalogue::Catalogue::new(&profile) {
+        return wrong(error.to_string());
+    }
+    for cidr in profile.pod_cidrs.iter().chain(&profile.service_cidrs) {
+        let (address, bits) = cidr.split_once('/').unwrap_or((cidr, ""));
+        if address.parse::<std::net::IpAddr>().is_err() || bits.parse::<u8>().is_err() {
+            return wrong(format!("`{cidr}` is no range of addresses; write 10.244.0.0/16"));
+        }
+    }
+    if let Some(domain) = &profile.cluster_domain
+        && !truename_model::Name::parse(domain).is_ok_and(|name| !name.is_root())
+    {
+        return wrong(format!("clusterDomain `{domain}` is no domain name; write cluster.local"));
+    }
     for suppression in &profile.suppressions {
         if suppression.reason.trim().is_empty() {
             return wrong(format!("the suppression of {} needs a reason", suppression.rule));

@@ -4,12 +4,14 @@
 //! alone. Each cluster in the evidence is studied apart, and what belongs to none without objects.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, mpsc};
 
 use truename_analysis::analyzer::{Analyzer, Passed, Rear};
 use truename_analysis::clock::{Estimator, Offset, Offsets};
 use truename_analysis::facts::Context;
 use truename_analysis::knowledge::{ClusterKnowledge, Knowledge};
+use truename_analysis::servers::Servers;
 use truename_cluster::corefile::{self, Env, Plugin};
 use truename_cluster::history::{CorefileHistory, History};
 use truename_cluster::truth::Truth;
@@ -24,6 +26,7 @@ use truename_sources::recognise::Format;
 use crate::coverage;
 use crate::error::EngineError;
 use crate::objects::{self, Clusters, Told};
+use crate::origins::glob_matches;
 use crate::passing::Passing;
 use crate::plan::Plan;
 use crate::pump::Tally;
@@ -51,6 +54,8 @@ struct Prepared {
     found: Vec<Offset>,
     offsets: Offsets,
     decoding: Decoding,
+    // DNS server instances by address, as the lookups themselves tell them.
+    servers: BTreeMap<IpAddr, String>,
     notes: Vec<String>,
 }
 
@@ -101,10 +106,17 @@ impl<'a> Study<'a> {
         Ok(outcome)
     }
 
+    /// Statements of the operator that match no item: a slip in a glob must not pass in silence.
+    fn unmatched_origins(&self) -> Vec<String> {
+        let matches = |glob: &str| self.plan.items.iter().any(|item| glob_matches(glob, &item.path));
+        let idle = self.settings.overrides.iter().filter(|statement| !matches(&statement.glob));
+        idle.map(|statement| format!("--origin {}: matches no item", statement.glob)).collect()
+    }
+
     fn prepare(&self) -> Result<Prepared, EngineError> {
         let told = objects::read(self.reader, &self.plan)?;
         let clusters = Clusters::assign(&self.plan, &told);
-        let mut notes = Vec::new();
+        let mut notes = self.unmatched_origins();
         let mut decoding = Decoding {
             log_formats: log_formats(&told, &mut notes),
             dns_ports: self.settings.dns_ports.clone(),
@@ -120,11 +132,13 @@ impl<'a> Study<'a> {
         }
         let mut estimator = Estimator::new(&origins);
         let mut timeless = Timeless::new(&told);
+        let mut servers = Servers::default();
         for (index, item) in self.plan.items.iter().enumerate().filter(|(_, item)| !item.tells_objects()) {
             let origin = &mut origins[index];
             peek(self.reader, &self.plan, &decoding, index, PEEK, &mut |observation| {
                 estimator.observe(observation);
                 timeless.note(index, observation);
+                servers.observe(observation, clusters.of_item[index]);
                 learn(origin, observation, &item.format);
             })?;
         }
@@ -137,7 +151,8 @@ impl<'a> Study<'a> {
         let found = estimator.finish();
         decoding.inferred = timeless::confirmed(&trial, &found, &self.plan, &mut notes);
         let offsets = Offsets::new(&found, &origins);
-        Ok(Prepared { told, clusters, origins, found, offsets, decoding, notes })
+        let servers = servers.names(&origins);
+        Ok(Prepared { told, clusters, origins, found, offsets, decoding, servers, notes })
     }
 
     fn study_group(
@@ -155,7 +170,8 @@ impl<'a> Study<'a> {
         if let Some(domain) = &domain {
             truth = truth.with_domain(domain.clone());
         }
-        let knowledge = ClusterKnowledge::new(&history, &corefiles, &truth, domain);
+        let knowledge = ClusterKnowledge::new(&history, &corefiles, &truth, domain)
+            .with_servers(prepared.servers.clone());
         let digests = self.digests();
         let context = Context {
             knowledge: &knowledge,

@@ -260,6 +260,11 @@ impl LogDecoder {
             (at, _) => at,
         };
         let event = self.event(fields, at, around.pod);
+        if event.body.question.is_none() {
+            // Bytes that CoreDNS never prints: a lookup of nothing would be an invention.
+            out.push(self.context.undecodable(around.ordinal, "a question that is none", 0));
+            return;
+        }
         out.push(self.context.observation(around.ordinal, at, Event::Dns(event)));
         if fields.cut {
             let text = "the line ends before its format does".to_owned();

@@ -149,12 +149,20 @@ fn exit(args: &InvestigateArgs, fail_on: Option<Grade>, outcome: &Outcome, taken
     let exact = outcome.coverage.attribution.get("exact").copied().unwrap_or(0) as f64;
     let share = exact * 100.0 / (outcome.coverage.lookups.max(1)) as f64;
     let uncovered = args.fail_coverage_below.is_some_and(|least| share < least);
-    if uncovered || !taken.failed.is_empty() {
+    let nothing = outcome.coverage.sources.is_empty();
+    if nothing {
+        terminal::tell("nothing in it was recognised; the summary lists what each file looks like");
+    }
+    if nothing || uncovered || !taken.failed.is_empty() {
         return Exit::Partial;
     }
     let worst = fail_on.map(Grade::severity);
     let hit = |least| {
-        outcome.findings.iter().any(|finding| finding.suppressed.is_none() && finding.severity >= least)
+        outcome.incidents.iter().any(|incident| incident.severity >= least)
+            || outcome
+                .findings
+                .iter()
+                .any(|finding| finding.suppressed.is_none() && finding.severity >= least)
     };
     if worst.is_some_and(hit) { Exit::Findings } else { Exit::Clean }
 }

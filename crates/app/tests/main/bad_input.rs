@@ -300,3 +300,43 @@ fn a_missing_year_and_zone_are_inferred_only_with_a_basis() {
     assert!(shown.contains("stay without time; --origin"), "{shown}");
     assert!(shown.contains("exact 0 (0.0 %)"), "{shown}");
 }
+
+#[test]
+fn a_line_whose_name_is_none_is_no_lookup() {
+    let work = tempfile::tempdir().unwrap();
+    let names = [
+        "ok.example.",
+        &format!("{}.example.", "x".repeat(64)),
+        "a..b.",
+        "\\300.example.",
+        &"y.".repeat(200),
+    ];
+    put(work.path(), "in/coredns.log", names.map(line).concat().as_bytes());
+    let shown = text(&investigate(work.path(), &[Path::new("in")], &[]));
+    assert!(shown.contains("5 records (1 read, 4 undecodable)") && shown.contains("lookups 1 "), "{shown}");
+}
+
+#[test]
+fn a_slip_in_the_profile_is_found_before_anything_is_taken() {
+    let work = tempfile::tempdir().unwrap();
+    put(work.path(), "in/coredns.log", line("a.example.").as_bytes());
+    put(work.path(), "p.yaml", b"apiVersion: truename/v1\nkind: Profile\nthresholds:\n  ZZZ: { x: 1 }\n");
+    let output = investigate(work.path(), &[Path::new("in")], &["--profile", "p.yaml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("ZZZ") && !work.path().join("case").exists());
+    let output = investigate(work.path(), &[Path::new("in")], &["--origin", "nowhere*:cluster=a"]);
+    assert!(text(&output).contains("--origin nowhere*: matches no item"), "{}", text(&output));
+}
+
+#[test]
+fn nothing_recognised_is_partial_and_says_what_it_looks_like() {
+    let work = tempfile::tempdir().unwrap();
+    put(work.path(), "in/photo.bin", &[0xFF, 0xD8, 0xFF, 0xE0, 1, 2, 3, 4]);
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(
+        text(&output).contains("photo.bin: ") && !text(&output).contains("an empty file"),
+        "{}",
+        text(&output)
+    );
+}

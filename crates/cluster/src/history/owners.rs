@@ -471,6 +471,12 @@ fn widen_node(known: &mut Holder, other: Holder, workload: Arc<Workload>) {
     known.certain = (lo, hi);
 }
 
+/// A Service's address is a source only through odd NAT, and an API server shares its address with its node and every
+/// hostNetwork pod there: such a holder is named, never as the only possibility.
+fn uncertain(holder: Holder) -> Holder {
+    Holder { certain: (NEVER, EVER), ..holder }
+}
+
 fn service_holders(timeline: &Timeline, out: &mut BTreeMap<IpAddr, Vec<Holder>>) {
     for life in lives(timeline) {
         let mut ips = BTreeSet::new();
@@ -484,7 +490,7 @@ fn service_holders(timeline: &Timeline, out: &mut BTreeMap<IpAddr, Vec<Holder>>)
         let workload = bare(WorkloadKind::Service, &timeline.namespace, &timeline.name, uid);
         for ip in ips {
             let holder = span_holder(life, workload.clone(), AttributionBasis::History, true);
-            out.entry(ip).or_default().extend(holder);
+            out.entry(ip).or_default().extend(holder.map(uncertain));
         }
     }
 }
@@ -507,7 +513,7 @@ fn control_plane_holders(timeline: &Timeline, out: &mut BTreeMap<IpAddr, Vec<Hol
         let workload = bare(WorkloadKind::ControlPlane, "", "kube-apiserver", "");
         for ip in ips {
             let holder = span_holder(life, workload.clone(), AttributionBasis::History, true);
-            out.entry(ip).or_default().extend(holder);
+            out.entry(ip).or_default().extend(holder.map(uncertain));
         }
     }
 }

@@ -15,9 +15,10 @@ mod slices;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use truename_cluster::history::Kind;
 use truename_model::{
-    ChangeKind, ClusterChange, Diagnostic, Explanation, Judged, Name, Nanos, Object, ObservedAt, OriginId,
-    Rcode, RecordRef, Response, Rtype, RuleMeta, Severity, Transaction, Vantage, Verdict,
+    ChangeKind, ClusterChange, Diagnostic, Explanation, Interval, Judged, Name, Nanos, Object, ObservedAt,
+    OriginId, Rcode, RecordRef, Response, Rtype, RuleMeta, Severity, Transaction, Vantage, Verdict,
 };
 
 use self::capture::Captures;
@@ -315,7 +316,8 @@ impl ObjectRules {
                 (Some(from), Some(until)) => until.since(from),
                 _ => i64::MAX,
             };
-            if !walk.has_services || walk.ever.services.contains_key(key) || lived <= grace {
+            if !walk.knows_services(orphan.step.at) || walk.ever.services.contains_key(key) || lived <= grace
+            {
                 return None;
             }
         }
@@ -472,6 +474,12 @@ impl<'a> Walk<'a> {
         if step.kind != ChangeKind::Deleted {
             self.ever.fold(step);
         }
+    }
+
+    /// True if a Service that existed then cannot be missing in the evidence.
+    fn knows_services(&self, at: Option<Nanos>) -> bool {
+        let Some(history) = self.cx.knowledge.history() else { return self.has_services };
+        at.is_some_and(|at| history.coverage().is_exhaustive(Kind::Service, Interval::at(at)))
     }
 
     fn service(&mut self, step: &Step, out: &mut Vec<Draft>) {
