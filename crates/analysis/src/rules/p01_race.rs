@@ -123,7 +123,10 @@ impl UpstreamRace {
     fn victim(&mut self, judged: &Judged) {
         let transaction = &judged.transaction;
         let tally = self.victims.slot(transaction.question.name.clone(), Tally::default);
-        tally.add(lookup::at(transaction), lookup::record(transaction), || {
+        let answer = transaction.response.as_ref();
+        let at = answer.map_or_else(|| lookup::at(transaction), |answer| answer.at);
+        let record = answer.map_or_else(|| lookup::record(transaction), |answer| Some(answer.record));
+        tally.add(at, record, || {
             format!("given to {}: {}", lookup::who(judged).text(), lookup::line(transaction))
         });
         tally.victim(lookup::who(judged).text());
@@ -180,7 +183,8 @@ fn cite(exchange: &UpstreamExchange, race: Race, tally: &mut Tally) {
     tally.add(at, exchange.query, || format!("asked upstream: {} {name}", exchange.question.rtype));
     if race == Race::Guess {
         for record in exchange.mismatched.iter().take(8) {
-            tally.cite(at, Some(*record), || format!("answer for {name} with a wrong id"));
+            // The exchange keeps which packets did not match, not when each came.
+            tally.cite(ObservedAt::None, Some(*record), || format!("answer for {name} with a wrong id"));
         }
     }
     let answers = exchange
