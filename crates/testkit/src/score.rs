@@ -15,7 +15,7 @@ use truename_engine::origins::glob_matches;
 use truename_engine::{Input, Passing, Settings, Study, ingest, read_profile};
 use truename_evidence::{Case, Limits, Options, SigningKeyFile};
 use truename_model::transaction::Judged;
-use truename_model::{Attribution, Finding, Nanos, Outcome, Severity, WorkloadKind};
+use truename_model::{Attribution, Explanation, Finding, Nanos, Outcome, Severity, Verdict, WorkloadKind};
 
 use crate::truth_file::{CaseDir, Expected, Strength, TruthLine};
 
@@ -365,9 +365,15 @@ impl Compared {
         let positive = matches!(word, "verified" | "stale" | "explained");
         self.score.verified += u64::from(positive);
         self.score.unverifiable += u64::from(word == "unverifiable");
-        // Naming the line of the Corefile that lies is the truth about that answer.
-        let named = word == "explained" && line.lie.as_deref() == Some("corefile-tamper");
-        if !line.is_true && positive && !named {
+        // Naming the line of the Corefile that lies is the truth about that answer. Where several lookups of the
+        // investigation stand for one of the truth, one of them calling a lie good is enough.
+        let tampered = line.lie.as_deref() == Some("corefile-tamper");
+        let is_good = |verdict: &Verdict| match verdict {
+            Verdict::Verified { .. } | Verdict::Stale { .. } => true,
+            Verdict::Explained { by } => !(tampered && matches!(by, Explanation::Corefile { .. })),
+            Verdict::Unverifiable { .. } | Verdict::Contradicted { .. } => false,
+        };
+        if !line.is_true && found.iter().any(|lookup| is_good(&lookup.verdict)) {
             self.score.verified_but_false += 1;
             self.differs(format!("VERIFIED BUT FALSE {shown}: {}", detail(found)));
         }

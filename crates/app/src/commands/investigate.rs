@@ -41,6 +41,7 @@ pub(crate) fn run(args: &InvestigateArgs, fail_on: Option<Grade>, style: Style) 
             paths.join(", ")
         )));
     }
+    refuse_foreign(&dir)?;
     terminal::tell(&format!("case {}", dir.display()));
     let key = SigningKeyFile::load_or_create(&key_path(args)?).map_err(|error| log_failed(&error))?;
     let options = Options { now: Box::new(now), tool: tool(), limits: Limits::default() };
@@ -59,6 +60,20 @@ pub(crate) fn run(args: &InvestigateArgs, fail_on: Option<Grade>, style: Style) 
         dir.display()
     ))?;
     Ok(exit(args, fail_on, &outcome, &taken))
+}
+
+/// A folder that holds something else is not made a case; what a killed first run left is.
+fn refuse_foreign(dir: &Path) -> Result<(), Failure> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    let ours = ["case.lock", "derived", "evidence"];
+    let foreign = entries.flatten().any(|entry| !ours.iter().any(|name| entry.file_name() == *name));
+    if foreign && !dir.join("evidence").is_dir() {
+        let shown = dir.display();
+        return Err(Failure::usage(format!(
+            "{shown} holds files and is no case; name a new folder with --case"
+        )));
+    }
+    Ok(())
 }
 
 fn settings(args: &InvestigateArgs) -> Result<Settings, Failure> {

@@ -340,3 +340,14 @@ fn nothing_recognised_is_partial_and_says_what_it_looks_like() {
         text(&output)
     );
 }
+
+#[test]
+fn a_folder_of_other_files_is_not_made_a_case() {
+    let work = tempfile::tempdir().unwrap();
+    put(work.path(), "in/coredns.log", line("a.example.").as_bytes());
+    put(work.path(), "case/thesis.txt", b"mine");
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("case holds files and is no case"), "{}", text(&output));
+    assert_eq!(fs::read_dir(work.path().join("case")).unwrap().count(), 1);
+}
