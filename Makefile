@@ -20,8 +20,10 @@ unit:
 	$(CARGO) test --workspace --quiet
 
 deny:
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; \
-	else echo "skipped: cargo deny (cargo install cargo-deny)"; fi
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then echo "skipped: cargo deny (cargo install --locked cargo-deny)"; \
+	else $(CARGO) deny --locked check bans licenses sources && \
+	if ! $(CARGO) deny --locked fetch db >/dev/null 2>&1; then echo "skipped: advisories (their database cannot be fetched here)"; \
+	else $(CARGO) deny --locked check advisories; fi; fi
 
 test:
 	./.ci/steps fmt clippy deny unit score conformance browser range
