@@ -20,6 +20,9 @@ use crate::pump::{Pump, Tally};
 
 /// Observations given out at a time, about.
 const BATCH: usize = 4_096;
+/// Chunks decoded ahead, for all items together and at most for one.
+const CHUNKS_AHEAD: usize = 16;
+const ITEM_AHEAD: usize = 4;
 
 /// What decoding needs besides the plan.
 #[derive(Clone, Debug, Default)]
@@ -164,13 +167,16 @@ fn direct(mut pumps: Vec<Pump>, run: &mut Run<'_>) -> Result<Vec<Tally>, EngineE
 /// One chunk of an item, decoded: whether more may follow.
 type Chunk = Result<(Vec<Observation>, bool), EngineError>;
 
-/// A worker decodes one chunk ahead for each item; which chunk is taken next depends on the data alone.
+/// A worker decodes some chunks ahead for each item; which chunk is taken next depends on the data alone. Chunks go back
+/// to the worker emptied: fresh ones would be pages to clear.
 fn threaded(mut pumps: Vec<Pump>, run: &mut Run<'_>) -> Result<Vec<Tally>, EngineError> {
     let items = pumps.len();
+    // Many items share the room for chunks decoded ahead.
+    let ahead = (CHUNKS_AHEAD / items.max(1)).clamp(1, ITEM_AHEAD);
     std::thread::scope(|scope| {
         let (ask, asked) = mpsc::channel::<(usize, Vec<Observation>)>();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..items).map(|_| mpsc::channel::<Chunk>()).unzip();
-        let worker = scope.spawn(move || {
+        let worker = std::thread::Builder::new().name("decode".to_owned()).spawn_scoped(scope, move || {
             let mut changes = Vec::new();
             while let Ok((at, mut chunk)) = asked.recv() {
                 let done = pumps[at].chunk(&mut chunk, &mut changes).map(|more| (chunk, more));
@@ -180,16 +186,16 @@ fn threaded(mut pumps: Vec<Pump>, run: &mut Run<'_>) -> Result<Vec<Tally>, Engin
             }
             pumps.into_iter().map(|pump| pump.tally).collect::<Vec<_>>()
         });
+        let worker = worker.map_err(|_| EngineError::Worker)?;
         // A send fails only after the worker has ended, and then its receiver fails too.
-        (0..items).for_each(|at| drop(ask.send((at, Vec::new()))));
+        (0..ahead).for_each(|_| (0..items).for_each(|at| drop(ask.send((at, Vec::new())))));
         while let Some(at) = run.merge.wants() {
             let Ok(chunk) = receivers[at].recv() else { break };
             let (mut chunk, more) = chunk?;
-            let spare = Vec::with_capacity(chunk.len());
-            if more {
-                drop(ask.send((at, spare)));
-            }
             run.take(at, &mut chunk, !more);
+            if more {
+                drop(ask.send((at, chunk)));
+            }
         }
         drop(ask);
         worker.join().map_err(|_| EngineError::Worker)

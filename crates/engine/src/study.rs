@@ -227,12 +227,13 @@ fn with_rear<'a, T>(
     let Some(mut rear) = rear else { return front(&mut drop) };
     std::thread::scope(|scope| {
         let (send, told) = mpsc::sync_channel::<Vec<Passed<'a>>>(BATCHES_AHEAD);
-        let behind = scope.spawn(move || {
+        let behind = std::thread::Builder::new().name("detect".to_owned()).spawn_scoped(scope, move || {
             while let Ok(mut facts) = told.recv() {
                 rear.take(&mut facts);
             }
             rear
         });
+        let behind = behind.map_err(|_| EngineError::Worker)?;
         // A send fails only after the thread has ended, and then joining it fails too.
         let done = front(&mut |facts| drop(send.send(facts)));
         drop(send);
