@@ -173,10 +173,10 @@ impl<'a> Analyzer<'a> {
 
     /// Takes a batch of observations and empties it. Every judged lookup goes to `sink`.
     pub fn observe(&mut self, batch: &mut Vec<Observation>, sink: &mut dyn FnMut(&Arc<Judged>)) {
-        for observation in batch.drain(..) {
+        for observation in &*batch {
             match &observation.event {
                 Event::Dns(dns) => {
-                    self.join.observe(&observation, dns, &mut self.replicas, &mut self.joined);
+                    self.join.observe(observation, dns, &mut self.replicas, &mut self.joined);
                     if !self.joined.lookups.is_empty() || !self.joined.exchanges.is_empty() {
                         self.drain(sink);
                     }
@@ -185,21 +185,22 @@ impl<'a> Analyzer<'a> {
                 Event::Undecodable { .. } | Event::Ignored(_) => {}
             }
         }
+        batch.clear();
         if let Some(rear) = &mut self.rear {
             rear.take(&mut self.told);
         }
     }
 
     /// A line of the server about itself, or a loss: waits until the lookups before it are out.
-    fn line(&mut self, observation: Observation, sink: &mut dyn FnMut(&Arc<Judged>)) {
+    fn line(&mut self, observation: &Observation, sink: &mut dyn FnMut(&Arc<Judged>)) {
         let Some(at) = observation.at.interval() else {
-            self.told.push(Passed::Line(Box::new(observation)));
+            self.told.push(Passed::Line(Box::new(observation.clone())));
             return;
         };
         self.join.advance(at.lo, &mut self.joined);
         self.drain(sink);
-        self.note_line(&observation, at);
-        self.lines.push_back((at.lo, observation));
+        self.note_line(observation, at);
+        self.lines.push_back((at.lo, observation.clone()));
         if self.lines.len() > WAITING_MAX {
             self.counts.early_facts += 1;
             let until = self.lines.front().map_or(at.lo, |(time, _)| *time);
@@ -247,7 +248,7 @@ impl<'a> Analyzer<'a> {
         let attribution = self.attributor.of(&joined.transaction, self.cx.knowledge);
         let verdict = self.provenance.judge(&joined, &mut self.replicas, self.cx.knowledge);
         self.counts.add(&attribution, &verdict);
-        let judged = Arc::new(Judged { transaction: Arc::new(joined.transaction), attribution, verdict });
+        let judged = Arc::new(Judged { transaction: joined.transaction, attribution, verdict });
         sink(&judged);
         self.told.push(Passed::Lookup(judged));
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry as Link;
 use smallvec::SmallVec;
 use truename_model::time::{MILLI, SECOND};
 use truename_model::{
@@ -40,7 +41,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub struct Joined {
     /// The lookup.
-    pub transaction: Transaction,
+    pub transaction: Arc<Transaction>,
     /// The instance that answered, if known.
     pub replica: Option<ReplicaId>,
 }
@@ -98,12 +99,14 @@ struct Entry {
     seen: SmallVec<[Seen; 4]>,
     responses: SmallVec<[Response; 2]>,
     hints_rank: u8,
-    tx: Transaction,
+    // Made once where it stays; shared only after the lookup has closed.
+    tx: Arc<Transaction>,
 }
 
 /// The join.
 pub struct Joiner {
-    entries: Vec<Option<Entry>>,
+    // Boxed: an entry is several hundred octets, and moves when it closes.
+    entries: Vec<Option<Box<Entry>>>,
     free: Vec<u32>,
     live: usize,
     heads: HashMap<Conversation, u32, FixedState>,
@@ -239,7 +242,7 @@ impl Joiner {
             Some(index) => index,
             None => self.open_entry(key.unwrap_or(NOBODY), observation, dns, at),
         };
-        let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_deref_mut) else { return };
         entry.add(observation, dns, at, replica);
         let bucket = bucket_of(entry.asked.1.lo);
         if bucket < entry.bucket {
@@ -251,7 +254,7 @@ impl Joiner {
     /// The open lookup of this conversation and question.
     fn find(&self, key: Conversation, dns: &DnsEvent, observation: &Observation) -> Option<u32> {
         let mut index = *self.heads.get(&key)?;
-        while let Some(entry) = self.entries.get(index as usize).and_then(Option::as_ref) {
+        while let Some(entry) = self.entries.get(index as usize).and_then(Option::as_deref) {
             let same = dns.body.question.as_ref().is_none_or(|question| entry.tx.question == *question);
             if same && !entry.is_over(observation, dns) {
                 return Some(index);
@@ -270,10 +273,11 @@ impl Joiner {
     ) -> u32 {
         let asked = asked_by(dns, at);
         let bucket = bucket_of(asked.1.lo);
-        let head = self.heads.get(&key).copied().unwrap_or(NONE);
-        let entry = Entry {
+        let index = self.free.pop().unwrap_or(self.entries.len() as u32);
+        let next = if key == NOBODY { None } else { self.heads.insert(key, index) };
+        let entry = Some(Box::new(Entry {
             conversation: key,
-            next: head,
+            next: next.unwrap_or(NONE),
             bucket,
             asked,
             answered: None,
@@ -283,24 +287,13 @@ impl Joiner {
             seen: SmallVec::new(),
             responses: SmallVec::new(),
             hints_rank: u8::MAX,
-            tx: new_transaction(observation, dns),
-        };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.entries[index as usize] = Some(entry);
-                index
-            }
-            None => {
-                self.entries.push(Some(entry));
-                (self.entries.len() - 1) as u32
-            }
-        };
-        self.live += 1;
-        if key != NOBODY {
-            self.heads.insert(key, index);
-        } else if let Some(entry) = self.entries[index as usize].as_mut() {
-            entry.next = NONE;
+            tx: Arc::new(new_transaction(observation, dns)),
+        }));
+        match self.entries.get_mut(index as usize) {
+            Some(slot) => *slot = entry,
+            None => self.entries.push(entry),
         }
+        self.live += 1;
         self.queue(bucket, index);
         index
     }
@@ -332,7 +325,7 @@ impl Joiner {
             entry.bucket == bucket
         });
         let order = |entry: &Entry| (entry.asked.1.lo, entry.tx.records.iter().min().copied());
-        indices.sort_by_cached_key(|&index| self.entries[index as usize].as_ref().map(order));
+        indices.sort_by_cached_key(|&index| self.entries[index as usize].as_deref().map(order));
         indices.dedup();
         for &index in &indices {
             if self.entries[index as usize].is_some() {
@@ -347,64 +340,65 @@ impl Joiner {
     }
 
     fn close(&mut self, index: u32, out: &mut Output) {
-        let Some(mut entry) = self.take(index) else { return };
+        let Some((mut entry, mut others)) = self.take(index) else { return };
         let mut questions: SmallVec<[Question; 2]> = SmallVec::new();
-        while let Some(inner) = self.inner_of(&entry) {
-            let Some(inner) = self.take(inner) else { break };
+        while let Some(inner) = self.inner_of(&entry, others) {
+            let Some((inner, rest)) = self.take(inner) else { break };
+            others = rest;
             self.stats.inner += 1;
             questions.push(inner.tx.question.clone());
-            entry.absorb(inner);
+            entry.absorb(&inner);
         }
         out.lookups.push(self.finished(entry, questions));
     }
 
-    fn finished(&mut self, entry: Entry, mut questions: SmallVec<[Question; 2]>) -> Joined {
-        let replica = entry.replica;
-        let window = entry.window();
-        let (client, id) = (entry.tx.client, entry.tx.id);
-        let mut transaction = entry.into_transaction();
+    fn finished(&mut self, mut entry: Box<Entry>, mut questions: SmallVec<[Question; 2]>) -> Joined {
+        let (window, replica) = (entry.window(), entry.replica);
+        let transaction = entry.conclude();
         if let Some(replica) = replica
             && !self.exchanges.is_empty()
         {
             questions.push(transaction.question.clone());
-            transaction.upstream = self.exchanges.of_lookup(replica, (client, id), &questions, window);
+            let asking = (transaction.client, transaction.id);
+            transaction.upstream = self.exchanges.of_lookup(replica, asking, &questions, window);
         }
-        Joined { transaction, replica }
+        Joined { transaction: entry.tx, replica }
     }
 
-    /// Removes an entry and its link.
-    fn take(&mut self, index: u32) -> Option<Entry> {
+    /// Removes an entry and its link, and names the first that remains of its conversation.
+    fn take(&mut self, index: u32) -> Option<(Box<Entry>, u32)> {
         let entry = self.entries.get_mut(index as usize)?.take()?;
         self.live -= 1;
         self.free.push(index);
-        let Some(&head) = self.heads.get(&entry.conversation) else { return Some(entry) };
+        let Link::Occupied(mut link) = self.heads.entry(entry.conversation) else {
+            return Some((entry, NONE));
+        };
+        let head = *link.get();
         if head == index {
-            if entry.next == NONE {
-                self.heads.remove(&entry.conversation);
+            let next = entry.next;
+            if next == NONE {
+                link.remove();
             } else {
-                self.heads.insert(entry.conversation, entry.next);
+                *link.get_mut() = next;
             }
-            return Some(entry);
+            return Some((entry, next));
         }
         let mut at = head;
-        while let Some(other) = self.entries.get_mut(at as usize).and_then(Option::as_mut) {
+        while let Some(other) = self.entries.get_mut(at as usize).and_then(Option::as_deref_mut) {
             if other.next == index {
                 other.next = entry.next;
                 break;
             }
             at = other.next;
         }
-        Some(entry)
+        Some((entry, head))
     }
 
     /// A lookup that the server itself made while it answered `outer`: it repeats client, port and id, and was never
     /// on the client's wire (answer-truth-measured §7).
-    fn inner_of(&self, outer: &Entry) -> Option<u32> {
-        if outer.conversation == NOBODY {
-            return None;
-        }
-        let mut index = *self.heads.get(&outer.conversation)?;
-        while let Some(entry) = self.entries.get(index as usize).and_then(Option::as_ref) {
+    fn inner_of(&self, outer: &Entry, first: u32) -> Option<u32> {
+        let mut index = first;
+        while let Some(entry) = self.entries.get(index as usize).and_then(Option::as_deref) {
             if is_inner(outer, entry) {
                 return Some(index);
             }
@@ -444,13 +438,13 @@ impl Joiner {
             transaction.query_flags = Some(dns.flags);
         }
         let replica = replicas.of_server(observation.origin, dns);
-        let next = Joined { transaction, replica };
-        if let Some(mut before) = self.timeless.remove(&observation.record.item) {
+        let mut next = Joined { transaction: Arc::new(transaction), replica };
+        if let Some(before) = self.timeless.remove(&observation.record.item) {
             if follows_inner(&before.transaction, &next.transaction) {
                 self.stats.inner += 1;
-                let mut next = next;
-                next.transaction.records.append(&mut before.transaction.records);
-                next.transaction.records.sort_unstable();
+                let records = &mut Arc::make_mut(&mut next.transaction).records;
+                records.extend_from_slice(&before.transaction.records);
+                records.sort_unstable();
                 self.timeless.insert(observation.record.item, next);
                 return;
             }
@@ -584,7 +578,7 @@ impl Entry {
         }
         self.on_wire |= matches!(dns.vantage, Vantage::PacketQuery);
         self.note(observation.record.item, dns.vantage, asked_by(dns, at).1.lo);
-        let tx = &mut self.tx;
+        let tx = Arc::make_mut(&mut self.tx);
         if tx.records.len() < 32 {
             tx.records.push(observation.record);
         }
@@ -658,22 +652,21 @@ impl Entry {
     }
 
     /// Takes over the records of an inner lookup; its answer is part of the outer one.
-    fn absorb(&mut self, inner: Entry) {
-        for record in inner.tx.records {
-            if self.tx.records.len() < 32 {
-                self.tx.records.push(record);
-            }
-        }
+    fn absorb(&mut self, inner: &Entry) {
+        let tx = Arc::make_mut(&mut self.tx);
+        let room = 32usize.saturating_sub(tx.records.len());
+        tx.records.extend(inner.tx.records.iter().take(room).copied());
         if self.hints_rank > inner.hints_rank {
-            self.tx.hints = inner.tx.hints;
+            tx.hints.clone_from(&inner.tx.hints);
         }
     }
 
-    fn into_transaction(mut self) -> Transaction {
+    /// Fills the lookup in with what all vantages said.
+    fn conclude(&mut self) -> &mut Transaction {
         let retransmissions = self.retransmissions();
         self.responses.sort_by_key(response_rank);
         let dissent = self.dissent(retransmissions).cloned().map(Box::new);
-        let mut tx = self.tx;
+        let tx = Arc::make_mut(&mut self.tx);
         tx.retransmissions = retransmissions;
         tx.asked = ObservedAt::Known(self.asked.1, clock_of(self.asked.0));
         if let Some((rank, at)) = self.answered {
@@ -686,7 +679,7 @@ impl Entry {
         tx.vantages.sort_unstable();
         tx.vantages.dedup();
         tx.dissent = dissent;
-        tx.response = self.responses.into_iter().next();
+        tx.response = self.responses.drain(..).next();
         tx
     }
 

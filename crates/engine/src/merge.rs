@@ -21,16 +21,21 @@ const RUNS_MAX: usize = 16;
 /// Place of an observation in the merged order: (time, item, ordinal, position in its record, slot).
 type Key = (i64, u32, u64, u32, u32);
 
-/// An observation of a run, with its place in the order: (time, item, ordinal, position).
-type Held = ((i64, u32, u64, u32), Observation);
+/// Place in the merged order: (time, item, ordinal, position).
+type Place = (i64, u32, u64, u32);
+
+/// What one item gave in order: chunks as they came, so that nothing moves before it is given out.
+type InOrder = VecDeque<std::vec::IntoIter<Observation>>;
 
 /// The merger. One per cluster and run.
 #[derive(Debug)]
 pub struct Merge {
     // Items in the caller's numbering; a frontier is the greatest time seen minus the slack.
     frontiers: Vec<Frontier>,
-    // What each item gave in order; only what came out of order needs the heap.
-    runs: Vec<VecDeque<Held>>,
+    // Only what came out of order needs the heap.
+    runs: Vec<InOrder>,
+    // The place of the last observation of each run: (time, item, ordinal, position).
+    last: Vec<Option<Place>>,
     held: usize,
     heap: BinaryHeap<Reverse<Key>>,
     // Slots of observations in the heap; free slots are listed in `free`.
@@ -55,7 +60,8 @@ impl Merge {
     pub fn new(items: usize) -> Self {
         Self {
             frontiers: vec![Frontier::Unknown; items],
-            runs: vec![VecDeque::new(); if items > RUNS_MAX { 0 } else { items }],
+            runs: (0..if items > RUNS_MAX { 0 } else { items }).map(|_| InOrder::new()).collect(),
+            last: vec![None; items],
             held: 0,
             heap: BinaryHeap::new(),
             slots: Vec::new(),
@@ -80,27 +86,33 @@ impl Merge {
     }
 
     /// Takes a chunk of an item. Observations without a time must have been taken out.
-    pub fn push(&mut self, item: usize, chunk: &mut Vec<Observation>) {
+    pub fn push(&mut self, item: usize, mut chunk: Vec<Observation>) {
         let (mut greatest, mut before, mut position) = (i64::MIN, None, 0u32);
-        for observation in chunk.drain(..) {
-            let Some(interval) = observation.at.interval() else { continue };
+        let runs = item < self.runs.len();
+        let mut strays = Vec::new();
+        chunk.retain_mut(|observation| {
+            let Some(interval) = observation.at.interval() else { return false };
             let Nanos(at) = interval.lo;
             greatest = greatest.max(at);
             self.late += u64::from(at < self.released_to);
-            position = if before == Some(observation.record) { position + 1 } else { 0 };
-            before = Some(observation.record);
             let record = observation.record;
-            let key = (at, record.item, record.ordinal, position);
+            position = if before == Some(record) { position + 1 } else { 0 };
+            before = Some(record);
+            let place = (at, record.item, record.ordinal, position);
             self.held += 1;
-            match self.runs.get_mut(item) {
-                Some(run) if run.back().is_none_or(|(last, _)| *last < key) => {
-                    run.push_back((key, observation));
-                }
-                _ => {
-                    let slot = self.store(observation);
-                    self.heap.push(Reverse((at, record.item, record.ordinal, position, slot)));
-                }
+            if runs && self.last[item].is_none_or(|last| last < place) {
+                self.last[item] = Some(place);
+                return true;
             }
+            strays.push((place, observation.clone()));
+            false
+        });
+        for ((at, record, ordinal, position), observation) in strays {
+            let slot = self.store(observation);
+            self.heap.push(Reverse((at, record, ordinal, position, slot)));
+        }
+        if !chunk.is_empty() {
+            self.runs[item].push_back(chunk.into_iter());
         }
         if greatest != i64::MIN {
             let reached = greatest.saturating_sub(SLACK_NS);
@@ -138,7 +150,11 @@ impl Merge {
             self.held -= 1;
             match from {
                 Some(item) => {
-                    out.extend(self.runs[item].pop_front().map(|(_, observation)| observation));
+                    let run = &mut self.runs[item];
+                    out.extend(run.front_mut().and_then(Iterator::next));
+                    if run.front().is_some_and(|chunk| chunk.as_slice().is_empty()) {
+                        run.pop_front();
+                    }
                 }
                 None => {
                     let Some(Reverse((.., slot))) = self.heap.pop() else { break };
@@ -151,7 +167,12 @@ impl Merge {
 
     /// The time of the earliest observation held, and the run that it heads; `None`: the heap has it.
     fn first(&self) -> Option<(i64, Option<usize>)> {
-        let heads = self.runs.iter().enumerate().filter_map(|(item, run)| Some((run.front()?.0, Some(item))));
+        // A run holds one item, so places of two runs differ before the position does.
+        let place = |(item, run): (usize, &InOrder)| {
+            let head = run.front()?.as_slice().first()?;
+            Some(((head.at.interval()?.lo.0, head.record.item, head.record.ordinal, 0), Some(item)))
+        };
+        let heads = self.runs.iter().enumerate().filter_map(place);
         let heap = self
             .heap
             .peek()
@@ -198,12 +219,12 @@ mod tests {
         while let Some(item) = merge.wants() {
             let from = next[item];
             let to = (from + chunk).min(items[item].len());
-            let mut batch: Vec<_> = (from..to).map(|n| at(item as u32, n as u64, items[item][n])).collect();
+            let batch: Vec<_> = (from..to).map(|n| at(item as u32, n as u64, items[item][n])).collect();
             if batch.is_empty() {
                 merge.end(item);
             }
             next[item] = to;
-            merge.push(item, &mut batch);
+            merge.push(item, batch);
             merge.release(&mut out);
         }
         let order =

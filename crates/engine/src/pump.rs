@@ -111,6 +111,7 @@ impl Pump {
                 break;
             }
         }
+        observations.reserve(self.decoded.len());
         for decoded in self.decoded.drain(..) {
             match decoded {
                 Decoded::Change(change) => changes.push(*change),

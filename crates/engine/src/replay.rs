@@ -130,7 +130,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Takes a chunk of the merger's item `at` and gives out what is ripe.
-    fn take(&mut self, at: usize, chunk: &mut Vec<Observation>, ended: bool) {
+    fn take(&mut self, at: usize, mut chunk: Vec<Observation>, ended: bool) {
         chunk.retain_mut(|observation| {
             let shown = matches!(observation.event, Event::Dns(_) | Event::Diagnostic(_) | Event::Loss(_));
             if shown && observation.at.interval().is_some() {
@@ -156,10 +156,11 @@ impl Run<'_> {
 }
 
 fn direct(mut pumps: Vec<Pump>, run: &mut Run<'_>) -> Result<Vec<Tally>, EngineError> {
-    let (mut chunk, mut changes) = (Vec::new(), Vec::new());
+    let mut changes = Vec::new();
     while let Some(at) = run.merge.wants() {
+        let mut chunk = Vec::new();
         let more = pumps[at].chunk(&mut chunk, &mut changes)?;
-        run.take(at, &mut chunk, !more);
+        run.take(at, chunk, !more);
     }
     Ok(pumps.into_iter().map(|pump| pump.tally).collect())
 }
@@ -167,18 +168,18 @@ fn direct(mut pumps: Vec<Pump>, run: &mut Run<'_>) -> Result<Vec<Tally>, EngineE
 /// One chunk of an item, decoded: whether more may follow.
 type Chunk = Result<(Vec<Observation>, bool), EngineError>;
 
-/// A worker decodes some chunks ahead for each item; which chunk is taken next depends on the data alone. Chunks go back
-/// to the worker emptied: fresh ones would be pages to clear.
+/// A worker decodes some chunks ahead for each item; which chunk is taken next depends on the data alone.
 fn threaded(mut pumps: Vec<Pump>, run: &mut Run<'_>) -> Result<Vec<Tally>, EngineError> {
     let items = pumps.len();
     // Many items share the room for chunks decoded ahead.
     let ahead = (CHUNKS_AHEAD / items.max(1)).clamp(1, ITEM_AHEAD);
     std::thread::scope(|scope| {
-        let (ask, asked) = mpsc::channel::<(usize, Vec<Observation>)>();
+        let (ask, asked) = mpsc::channel::<usize>();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..items).map(|_| mpsc::channel::<Chunk>()).unzip();
         let worker = std::thread::Builder::new().name("decode".to_owned()).spawn_scoped(scope, move || {
             let mut changes = Vec::new();
-            while let Ok((at, mut chunk)) = asked.recv() {
+            while let Ok(at) = asked.recv() {
+                let mut chunk = Vec::new();
                 let done = pumps[at].chunk(&mut chunk, &mut changes).map(|more| (chunk, more));
                 if senders[at].send(done).is_err() {
                     break;
@@ -188,14 +189,18 @@ fn threaded(mut pumps: Vec<Pump>, run: &mut Run<'_>) -> Result<Vec<Tally>, Engin
         });
         let worker = worker.map_err(|_| EngineError::Worker)?;
         // A send fails only after the worker has ended, and then its receiver fails too.
-        (0..ahead).for_each(|_| (0..items).for_each(|at| drop(ask.send((at, Vec::new())))));
+        (0..ahead).for_each(|_| {
+            (0..items).for_each(|at| {
+                let _ = ask.send(at);
+            })
+        });
         while let Some(at) = run.merge.wants() {
             let Ok(chunk) = receivers[at].recv() else { break };
-            let (mut chunk, more) = chunk?;
-            run.take(at, &mut chunk, !more);
+            let (chunk, more) = chunk?;
             if more {
-                drop(ask.send((at, chunk)));
+                let _ = ask.send(at);
             }
+            run.take(at, chunk, !more);
         }
         drop(ask);
         worker.join().map_err(|_| EngineError::Worker)
