@@ -11,7 +11,7 @@ use truename_analysis::clock::Offsets;
 use truename_evidence::Reader;
 use truename_model::{Event, Known, Observation, OriginId};
 use truename_sources::decode::decoder;
-use truename_sources::{DecodeContext, logformat::LogFormat};
+use truename_sources::{DecodeContext, NAMES_MAX, logformat::LogFormat};
 
 use crate::error::EngineError;
 use crate::merge::Merge;
@@ -20,6 +20,8 @@ use crate::pump::{Pump, Tally};
 
 /// Observations given out at a time, about.
 const BATCH: usize = 4_096;
+/// Distinct names that the decoders of all items remember together, but for a few of each.
+const NAMES_TOGETHER: usize = 1 << 19;
 /// Chunks decoded ahead, for all items together and at most for one.
 const CHUNKS_AHEAD: usize = 16;
 const ITEM_AHEAD: usize = 4;
@@ -43,6 +45,7 @@ impl Decoding {
         let number = index as u32;
         let mut context = DecodeContext::new(number, OriginId(number));
         context.log_formats.clone_from(&self.log_formats);
+        context.names_max = (NAMES_TOGETHER / plan.items.len().max(1)).clamp(1 << 10, NAMES_MAX);
         context.zone_secs = match item.origin.zone_secs {
             Known::Found(secs, _) | Known::Given(secs) => Some(secs),
             Known::Unknown => None,

@@ -34,7 +34,7 @@ pub enum NameError {
 pub struct Name {
     // 1 <= wire.len() <= 255, labels 1..=63 octets, last octet 0, no upper-case ASCII.
     wire: Arc<[u8]>,
-    // FNV-1a of `wire`: stable across runs, so it may order work but never decide equality.
+    // [`label_hash`] over `wire`: stable across runs, so it may order work but never decide equality.
     hash: u64,
 }
 
@@ -78,7 +78,7 @@ impl Name {
     }
 
     fn from_checked(lower: &[u8]) -> Self {
-        Self { wire: Arc::from(lower), hash: fnv1a(FNV_START, lower) }
+        Self { wire: Arc::from(lower), hash: wire_hash(lower) }
     }
 
     /// Lower-case wire form, root label included.
@@ -96,13 +96,13 @@ impl Name {
     /// Every way to cut the name after a whole label, in order: (octets in front, [`Name::stable_hash`] of these as a
     /// name of their own). The root and the whole name are among them.
     pub fn prefixes(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        let mut state = FNV_START;
+        let mut state = HASH_START;
         let mut at = 0usize;
         std::iter::from_fn(move || {
-            let here = (at, fnv1a(state, &[0]));
+            let here = (at, label_hash(state, &[0]));
             let len = usize::from(*self.wire.get(at)?);
             let next = if len == 0 { self.wire.len() } else { at + len + 1 };
-            state = fnv1a(state, &self.wire[at..next]);
+            state = label_hash(state, &self.wire[at..next]);
             at = next;
             Some(here)
         })
@@ -280,11 +280,28 @@ fn unescape(rest: &mut &[u8]) -> Result<u8, NameError> {
     }
 }
 
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// Goes on from `state` (FNV-1a).
-fn fnv1a(state: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(state, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+/// Goes on from `state` over one label with its length octet, eight octets at a time: going on label by label gives the
+/// hash of every prefix of a name.
+fn label_hash(state: u64, label: &[u8]) -> u64 {
+    label.chunks(8).fold(state, |state, chunk| {
+        let mut word = [0u8; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let mixed = (state ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ (mixed >> 32)
+    })
+}
+
+/// The hash of a whole name in wire form.
+fn wire_hash(wire: &[u8]) -> u64 {
+    let (mut state, mut rest) = (HASH_START, wire);
+    while let Some(&len) = rest.first() {
+        let (label, after) = rest.split_at(rest.len().min(usize::from(len) + 1));
+        state = label_hash(state, label);
+        rest = after;
+    }
+    state
 }
 
 impl PartialEq for Name {
@@ -380,20 +397,34 @@ impl NameInterner {
     /// # Errors
     /// As [`Name::from_wire`], when the bytes are no name after all.
     pub fn intern(&mut self, lower: &[u8]) -> Result<Name, NameError> {
-        let hash = fnv1a(FNV_START, lower);
+        check_wire(lower)?;
+        Ok(self.checked(lower))
+    }
+
+    /// The shared name for presentation text, as [`Name::parse_bytes`] reads it.
+    ///
+    /// # Errors
+    /// Every [`NameError`].
+    pub fn intern_text(&mut self, text: &[u8]) -> Result<Name, NameError> {
+        let mut buffer = [0u8; WIRE_MAX];
+        let len = wire_from_text(text, &mut buffer)?;
+        Ok(self.checked(&buffer[..len]))
+    }
+
+    fn checked(&mut self, lower: &[u8]) -> Name {
+        let hash = wire_hash(lower);
         let mask = self.slots.len() - 1;
-        // FNV's low bits alone are weak for names that differ in their last label; fold the high half in.
-        let slot = &mut self.slots[(hash ^ (hash >> 32)) as usize & mask];
+        let slot = &mut self.slots[hash as usize & mask];
         if let Some(name) = slot
             && name.hash == hash
             && *name.wire == *lower
         {
-            return Ok(name.clone());
+            return name.clone();
         }
-        let name = Name::from_wire(lower)?;
+        let name = Name { wire: Arc::from(lower), hash };
         self.evictions += u64::from(slot.is_some());
         *slot = Some(name.clone());
-        Ok(name)
+        name
     }
 
     /// How many names were pushed out so far.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use truename_model::observation::DnsEvent;
 use truename_model::{
-    Body, ClockBasis, Decoded, Diagnostic, Endpoint, Event, Flags, Hints, Interval, NameInterner, Nanos,
-    ObservedAt, Rcode, Transport, Vantage,
+    ClockBasis, Decoded, Diagnostic, Endpoint, Event, Flags, Hints, Interval, Nanos, ObservedAt, Rcode,
+    Transport, Vantage,
 };
 
 use crate::decoder::{CacheStats, CacheUse, DecodeContext, Decoder};
@@ -26,6 +26,7 @@ use stamp::Stamps;
 use wrap::Unwrapped;
 
 pub use crate::logformat::{LogFormat, LogFormatError};
+use bodies::Asked;
 pub(crate) use bodies::TextCache;
 pub use wrap::Wrapper;
 
@@ -141,9 +142,8 @@ struct Partial {
 pub struct LogDecoder {
     context: DecodeContext,
     stamps: Stamps,
-    names: NameInterner,
-    bodies: TextCache<Body>,
-    hints: TextCache<Hints>,
+    questions: TextCache<Asked>,
+    hints: TextCache<Arc<Hints>>,
     // Standard output and standard error are cut independently.
     partials: [Option<Partial>; 2],
     key: Vec<u8>,
@@ -154,12 +154,12 @@ impl LogDecoder {
     #[must_use]
     pub fn new(context: DecodeContext) -> Self {
         let stamps = Stamps::new(context.zone_secs, context.year);
+        let questions = TextCache::new(context.names_max);
         Self {
             context,
             stamps,
-            names: NameInterner::new(15),
-            bodies: TextCache::new(16),
-            hints: TextCache::new(12),
+            questions,
+            hints: TextCache::new(1 << 12),
             partials: [None, None],
             key: Vec::new(),
         }
@@ -298,7 +298,12 @@ impl LogDecoder {
             id: fields.id.unwrap_or(0),
             flags,
             rcode,
-            body: self.body(fields),
+            body: bodies::body(
+                &mut self.questions,
+                fields.rtype,
+                fields.class,
+                fields.name.unwrap_or_default(),
+            ),
             duration_ns: fields.duration_ns,
             query_time,
             size: fields.size.unwrap_or(0),
@@ -307,22 +312,6 @@ impl LogDecoder {
             packet: None,
             hints: self.hints(fields, pod),
         }
-    }
-
-    fn body(&mut self, fields: &Fields<'_>) -> Arc<Body> {
-        let Self { bodies, names, key, .. } = self;
-        let name = fields.name.unwrap_or_default();
-        let make = || bodies::body(fields.rtype, fields.class, name, names);
-        if let Some(question) = fields.question {
-            return bodies.get(question, make);
-        }
-        key.clear();
-        for part in [fields.rtype.unwrap_or_default(), fields.class.unwrap_or_default(), name] {
-            // A leading space keeps these keys apart from whole slices, which begin with the type.
-            key.push(b' ');
-            key.extend_from_slice(part);
-        }
-        bodies.get(key, make)
     }
 
     fn hints(&mut self, fields: &Fields<'_>, pod: Option<&[u8]>) -> Option<Arc<Hints>> {
@@ -334,22 +323,27 @@ impl LogDecoder {
         let Self { hints, key, .. } = self;
         key.clear();
         for part in parts {
-            key.push(if part.is_some() { 1 } else { 0 });
+            // Lengths keep `ab`, `c` apart from `a`, `bc`.
+            let len = part.map_or(u32::MAX, |bytes| bytes.len() as u32);
+            key.extend_from_slice(&len.to_be_bytes());
             key.extend_from_slice(part.unwrap_or_default());
         }
         let text = |part: Option<&[u8]>| part.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         // `-` is "not set", but for the upstream, where it says that none was asked.
         let set = |part: Option<&[u8]>| text(part.filter(|bytes| *bytes != b"-"));
-        Some(hints.get(key, || Hints {
-            identity: text(pod),
-            version: None,
-            upstream: text(fields.upstream),
-            local: set(fields.local),
-            client_namespace: set(fields.client_namespace),
-            client_pod: set(fields.client_pod),
-            log_type: set(fields.log_type),
-            extra: None,
-        }))
+        let make = || {
+            Arc::new(Hints {
+                identity: text(pod),
+                version: None,
+                upstream: text(fields.upstream),
+                local: set(fields.local),
+                client_namespace: set(fields.client_namespace),
+                client_pod: set(fields.client_pod),
+                log_type: set(fields.log_type),
+                extra: None,
+            })
+        };
+        Some(hints.get(key, make).map_or_else(make, |hints| Arc::clone(hints)))
     }
 
     fn json(&mut self, line: &JsonLine<'_>, mut around: Around<'_>, out: &mut Vec<Decoded>) {
@@ -409,7 +403,6 @@ fn json_fields<'a>(line: &'a JsonLine<'a>, name: &'a [u8], formats: &[LogFormat]
     fields.name = Some(name);
     fields.rtype = bytes(&line.qtype).or(fields.rtype);
     fields.class = bytes(&line.qclass).or(fields.class);
-    fields.question = None;
     fields.proto = bytes(&line.protocol).or(fields.proto);
     fields.opcode = line.opcode;
     fields.size = line.request_size;
@@ -463,13 +456,11 @@ impl Decoder for LogDecoder {
     }
 
     fn caches(&self) -> CacheStats {
-        let names = CacheUse { name: "log-names", entries: 0, evictions: self.names.evictions() };
         let of = |name, entries, evictions| CacheUse { name, entries, evictions };
         CacheStats {
             caches: vec![
-                of("log-questions", self.bodies.entries, self.bodies.evictions),
-                of("log-hints", self.hints.entries, self.hints.evictions),
-                names,
+                of("log-names", self.questions.entries(), self.questions.evictions),
+                of("log-hints", self.hints.entries(), self.hints.evictions),
             ],
         }
     }

@@ -22,13 +22,26 @@ pub struct DecodeContext {
     pub year: Option<i32>,
     /// Ports on which packets are taken for DNS.
     pub dns_ports: Vec<u16>,
+    /// Distinct names that the decoder may remember: decoders of many items share one bound on memory.
+    pub names_max: usize,
 }
+
+/// Distinct names that one decoder may remember.
+pub const NAMES_MAX: usize = 1 << 17;
 
 impl DecodeContext {
     /// A context with the defaults: no custom formats, no zone, no year, port 53.
     #[must_use]
     pub fn new(item: u32, origin: OriginId) -> Self {
-        Self { item, origin, log_formats: Vec::new(), zone_secs: None, year: None, dns_ports: vec![53] }
+        Self {
+            item,
+            origin,
+            log_formats: Vec::new(),
+            zone_secs: None,
+            year: None,
+            dns_ports: vec![53],
+            names_max: NAMES_MAX,
+        }
     }
 
     /// An observation of this item.

@@ -29,7 +29,7 @@ pub use proto::{Tap, TapMessage, read as read_tap};
 pub struct TapDecoder {
     context: DecodeContext,
     wire: WireDecoder,
-    hints: TextCache<Hints>,
+    hints: TextCache<Arc<Hints>>,
     // The body of frames without a message.
     unseen: Arc<Body>,
     key: Vec<u8>,
@@ -44,7 +44,7 @@ impl TapDecoder {
         Self {
             context,
             wire: WireDecoder::default(),
-            hints: TextCache::new(8),
+            hints: TextCache::new(1 << 8),
             unseen: Arc::new(unseen_body()),
             key: Vec::new(),
             last: 0,
@@ -139,13 +139,15 @@ impl TapDecoder {
             self.key.extend_from_slice(part.unwrap_or_default());
         }
         let text = |part: Option<&[u8]>| part.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        let make = || Hints {
-            identity: text(tap.identity),
-            version: text(tap.version),
-            extra: text(tap.extra),
-            ..Hints::default()
+        let make = || {
+            Arc::new(Hints {
+                identity: text(tap.identity),
+                version: text(tap.version),
+                extra: text(tap.extra),
+                ..Hints::default()
+            })
         };
-        Some(self.hints.get(&self.key, make))
+        Some(self.hints.get(&self.key, make).map_or_else(make, |hints| Arc::clone(hints)))
     }
 }
 
@@ -237,7 +239,7 @@ impl Decoder for TapDecoder {
         let wire = self.wire.stats();
         CacheStats {
             caches: vec![
-                of("dnstap-hints", self.hints.entries, self.hints.evictions),
+                of("dnstap-hints", self.hints.entries(), self.hints.evictions),
                 of(
                     "dnstap-bodies",
                     wire.body_misses.saturating_sub(wire.body_evictions),

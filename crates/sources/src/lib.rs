@@ -21,4 +21,4 @@ pub mod layer;
 pub mod split;
 pub mod decode;
 
-pub use decoder::{CacheStats, CacheUse, DecodeContext, Decoder};
+pub use decoder::{CacheStats, CacheUse, DecodeContext, Decoder, NAMES_MAX};

@@ -1,91 +1,149 @@
-//! Bounded tables from printed text to shared values: questions to bodies, metadata to hints.
+//! Bounded tables from printed text to shared values: names to the bodies that ask for them, metadata to hints.
 //!
-//! Direct-mapped: a newcomer pushes the old entry out and that is counted. Keys are compared whole.
+//! A table grows with what it holds, in the order of first sight, so that what comes often stands close together; when it
+//! is full it is emptied, and what it forgets is counted. Keys are compared whole.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
-use truename_model::{Body, Class, Name, NameInterner, Question, Rtype};
+use truename_model::{Body, Class, Name, Question, Rtype};
 
 /// Longest key kept; a longer one is made anew each time.
 const LONGEST_KEY: usize = 1_100;
+/// Slots at first.
+const SLOTS_MIN: usize = 1 << 8;
 
-/// A table of `2^bits` shared values by their text.
+/// A table of values by their text.
 #[derive(Debug)]
-pub(crate) struct TextCache<T> {
-    // Most keys stand in the slot itself: one place in memory to look at instead of two.
-    slots: Vec<Option<(SmallVec<[u8; 56]>, Arc<T>)>>,
+pub(crate) struct TextCache<V> {
+    // Linear probing, at most half full: (part of the hash, place in `values` + 1); place 0 is a free slot.
+    slots: Vec<(u32, u32)>,
+    // Most keys stand in the entry itself: one place in memory to look at instead of two.
+    values: Vec<(SmallVec<[u8; 48]>, V)>,
+    room: usize,
     hash: FixedState,
-    pub(crate) entries: u64,
     pub(crate) evictions: u64,
 }
 
-impl<T> TextCache<T> {
-    pub(crate) fn new(bits: u32) -> Self {
-        let mut slots = Vec::new();
-        slots.resize_with(1 << bits.min(20), || None);
-        Self { slots, hash: FixedState::with_seed(0x6e61_6d65), entries: 0, evictions: 0 }
+impl<V> TextCache<V> {
+    /// A table of at most `room` values.
+    pub(crate) fn new(room: usize) -> Self {
+        let hash = FixedState::with_seed(0x6e61_6d65);
+        let room = room.clamp(1, 1 << 24);
+        Self { slots: vec![(0, 0); SLOTS_MIN], values: Vec::new(), room, hash, evictions: 0 }
     }
 
-    /// The value for `key`, made by `make` if it is not in the table.
-    pub(crate) fn get(&mut self, key: &[u8], make: impl FnOnce() -> T) -> Arc<T> {
+    pub(crate) fn entries(&self) -> u64 {
+        self.values.len() as u64
+    }
+
+    /// The value for `key`, made by `make` if it is not in the table; `None` if the key is too long to be kept.
+    pub(crate) fn get(&mut self, key: &[u8], make: impl FnOnce() -> V) -> Option<&mut V> {
         if key.len() > LONGEST_KEY {
-            return Arc::new(make());
+            return None;
         }
         let mut hasher = self.hash.build_hasher();
         hasher.write(key);
-        let index = hasher.finish() as usize & (self.slots.len() - 1);
-        let slot = &mut self.slots[index];
-        if let Some((text, value)) = slot
-            && **text == *key
-        {
-            return Arc::clone(value);
+        let tag = hasher.finish() as u32;
+        let place = match self.find(tag, key) {
+            Some(place) => place,
+            None => self.keep(tag, key, make()),
+        };
+        self.values.get_mut(place).map(|(_, value)| value)
+    }
+
+    fn find(&self, tag: u32, key: &[u8]) -> Option<usize> {
+        let mut at = tag as usize & (self.slots.len() - 1);
+        loop {
+            let (known, place) = self.slots[at];
+            let place = place.checked_sub(1)? as usize;
+            if known == tag && *self.values[place].0 == *key {
+                return Some(place);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
         }
-        if slot.is_some() {
-            self.evictions += 1;
-        } else {
-            self.entries += 1;
+    }
+
+    #[cold]
+    fn keep(&mut self, tag: u32, key: &[u8], value: V) -> usize {
+        if self.values.len() >= self.room {
+            self.evictions += self.values.len() as u64;
+            self.values.clear();
+            self.slots.fill((0, 0));
         }
-        let value = Arc::new(make());
-        *slot = Some((SmallVec::from_slice(key), Arc::clone(&value)));
-        value
+        if self.values.len() * 2 >= self.slots.len() {
+            let wider = vec![(0, 0); self.slots.len() * 2];
+            let old = std::mem::replace(&mut self.slots, wider);
+            old.into_iter().filter(|slot| slot.1 != 0).for_each(|slot| self.link(slot));
+        }
+        self.values.push((SmallVec::from_slice(key), value));
+        self.link((tag, self.values.len() as u32));
+        self.values.len() - 1
+    }
+
+    /// Puts a slot in the first free place.
+    fn link(&mut self, slot: (u32, u32)) {
+        let mut at = slot.0 as usize & (self.slots.len() - 1);
+        while self.slots[at].1 != 0 {
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        self.slots[at] = slot;
     }
 }
+
+/// What was asked about one name: stubs ask for A and AAAA together, so both stand side by side.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    bodies: SmallVec<[((Rtype, Class), Arc<Body>); 2]>,
+}
+
+/// Types that are kept for one name.
+const TYPES_MAX: usize = 16;
 
 /// The body of a line with this question, as printed.
 ///
 /// A type that is not shown is number 0, which the registry reserves; a class that is not shown is IN, the only one
 /// that reaches CoreDNS's plugins without `chaos`.
 pub(super) fn body(
+    questions: &mut TextCache<Asked>,
     rtype: Option<&[u8]>,
     class: Option<&[u8]>,
     name: &[u8],
-    names: &mut NameInterner,
-) -> Body {
-    let text =
-        |bytes: Option<&[u8]>| bytes.and_then(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned));
-    let shared = Name::parse_bytes(name).and_then(|name| names.intern(name.wire()));
-    let rtype = rtype.map_or(Some(Rtype(0)), |_| text(rtype).and_then(|text| type_number(&text)));
-    let class = class.map_or(Some(Class::IN), |_| text(class).and_then(|text| class_number(&text)));
-    match (shared, rtype, class) {
-        (Ok(name), Some(rtype), Some(class)) => Body::question_only(Question { name, rtype, class }),
-        _ => Body {
-            question: None,
-            malformed: Some("unreadable question"),
-            ..Body::question_only(Question { name: Name::root(), rtype: Rtype(0), class: Class::IN })
-        },
+) -> Arc<Body> {
+    let rtype = rtype.map_or(Some(Rtype(0)), type_number);
+    let class = class.map_or(Some(Class::IN), class_number);
+    let (Some(rtype), Some(class)) = (rtype, class) else { return unreadable() };
+    let Some(asked) = questions.get(name, Asked::default) else { return unreadable() };
+    if let Some((_, body)) = asked.bodies.iter().find(|(kind, _)| *kind == (rtype, class)) {
+        return Arc::clone(body);
     }
+    let known = asked.bodies.first().and_then(|(_, body)| body.question.as_ref()).map(|q| q.name.clone());
+    let Some(name) = known.or_else(|| Name::parse_bytes(name).ok()) else { return unreadable() };
+    let body = Arc::new(Body::question_only(Question { name, rtype, class }));
+    if asked.bodies.len() < TYPES_MAX {
+        asked.bodies.push(((rtype, class), Arc::clone(&body)));
+    }
+    body
+}
+
+fn unreadable() -> Arc<Body> {
+    let nothing = Question { name: Name::root(), rtype: Rtype(0), class: Class::IN };
+    Arc::new(Body { question: None, malformed: Some("unreadable question"), ..Body::question_only(nothing) })
 }
 
 /// miekg/dns spells classes as the registry does, but for CSNET (2).
-fn class_number(text: &str) -> Option<Class> {
-    if text == "CSNET" { Some(Class(2)) } else { Class::parse(text) }
+fn class_number(text: &[u8]) -> Option<Class> {
+    match text {
+        b"IN" => Some(Class::IN),
+        b"CSNET" => Some(Class(2)),
+        _ => Class::parse(std::str::from_utf8(text).ok()?),
+    }
 }
 
 /// Types that miekg/dns names and the model does not.
-fn type_number(text: &str) -> Option<Rtype> {
+fn type_number(text: &[u8]) -> Option<Rtype> {
     const MORE: [(&str, u16); 45] = [
         ("MD", 3),
         ("MF", 4),
@@ -133,6 +191,12 @@ fn type_number(text: &str) -> Option<Rtype> {
         ("TA", 32768),
         ("DLV", 32769),
     ];
+    match text {
+        b"A" => return Some(Rtype::A),
+        b"AAAA" => return Some(Rtype::AAAA),
+        _ => {}
+    }
+    let text = std::str::from_utf8(text).ok()?;
     Rtype::parse(text)
         .or_else(|| MORE.iter().find(|(name, _)| *name == text).map(|(_, number)| Rtype(*number)))
 }

@@ -288,3 +288,25 @@ fn every_prefix_and_every_flipped_octet_of_every_dialect_is_survived() {
         }
     }
 }
+
+/// What a table remembers changes cost, never what a line says: any order of names and types, a table of two names.
+#[test]
+fn a_full_table_of_names_forgets_and_counts_and_changes_nothing() {
+    let mut small = LogDecoder::new(DecodeContext { names_max: 2, ..DecodeContext::new(0, OriginId(0)) });
+    let (names, types) =
+        (["a.", "B.example.", "c\\.d.", "a.b.", "a..b."], ["A", "AAAA", "SRV", "TYPE65280", "!"]);
+    for n in 0..500u64 {
+        let (name, rtype) = (names[(n * 7 % 11 % 5) as usize], types[(n * 5 % 13 % 5) as usize]);
+        let line = format!(
+            "[INFO] 10.0.0.9:4000 - {n} \"{rtype} IN {name} udp 40 false 512\" NOERROR qr 60 0.0001s"
+        );
+        let (mut got, mut want) = (Vec::new(), Vec::new());
+        small.decode(n, line.as_bytes(), &mut got);
+        LogDecoder::new(DecodeContext::new(0, OriginId(0))).decode(n, line.as_bytes(), &mut want);
+        assert_eq!(format!("{got:?}"), format!("{want:?}"), "{line}");
+    }
+    let caches = small.caches().caches;
+    assert!(
+        caches.iter().any(|cache| cache.name == "log-names" && cache.entries <= 2 && cache.evictions > 50)
+    );
+}

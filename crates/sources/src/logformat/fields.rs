@@ -34,8 +34,6 @@ pub struct Fields<'a> {
     pub class: Option<&'a [u8]>,
     /// `{name}` as printed: presentation form with escapes.
     pub name: Option<&'a [u8]>,
-    /// `TYPE CLASS NAME` in one slice when they stand so, as a key for caches.
-    pub question: Option<&'a [u8]>,
     /// `{proto}`: `udp` or `tcp`.
     pub proto: Option<&'a [u8]>,
     /// `{size}`.
@@ -300,11 +298,9 @@ pub(crate) fn common_into<'a>(cursor: &mut Cursor<'a>, fields: &mut Fields<'a>) 
 }
 
 fn quoted<'a>(cursor: &mut Cursor<'a>, fields: &mut Fields<'a>) -> Option<()> {
-    let from = cursor.rest;
     fields.rtype = Some(mnemonic(cursor.until(b' ')?)?);
     fields.class = Some(mnemonic(cursor.until(b' ')?)?);
     fields.name = Some(cursor.name()?);
-    fields.question = Some(&from[..from.len() - cursor.rest.len()]);
     cursor.eat(b" ")?;
     fields.proto = Some(mnemonic(cursor.until(b' ')?)?);
     fields.size = Some(number(cursor.until(b' ')?)?);

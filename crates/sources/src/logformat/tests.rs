@@ -17,7 +17,8 @@ fn the_common_format_is_read_field_by_field() {
         (fields.client, fields.port, fields.id),
         (Some("::1".parse().unwrap()), Some(50759), Some(29008))
     );
-    assert_eq!(fields.question, Some(&b"A IN example.org."[..]));
+    assert_eq!((fields.rtype, fields.class), (Some(&b"A"[..]), Some(&b"IN"[..])));
+    assert_eq!(fields.name, Some(&b"example.org."[..]));
     assert_eq!((fields.size, fields.dnssec_ok, fields.bufsize), (Some(41), Some(false), Some(4096)));
     assert_eq!(fields.rcode, Outcome::Code(Rcode::NOERROR));
     assert_eq!(fields.rflags, Some(Flags(0x81a0)));
