@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use truename_model::{Profile, RuleMeta, Severity};
+use truename_model::{Finding, Profile, RuleMeta, Severity};
+
+use crate::text::glob;
 
 /// One file per rule, in order of id.
 const RULES: [&str; 28] = [
@@ -78,6 +80,31 @@ pub enum Same {
     Nothing,
 }
 
+/// Findings of a rule, all or those whose target fits a glob; written `R08` or `R08@ns.dns.*`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Pattern {
+    /// Rule id.
+    pub rule: String,
+    /// Glob over the target; `*` fits every one.
+    pub target: String,
+}
+
+impl From<String> for Pattern {
+    fn from(text: String) -> Self {
+        let (rule, target) = text.split_once('@').unwrap_or((&text, "*"));
+        Self { rule: rule.to_owned(), target: target.to_owned() }
+    }
+}
+
+impl Pattern {
+    /// True for a finding that is meant.
+    #[must_use]
+    pub fn fits(&self, finding: &Finding) -> bool {
+        self.rule == finding.rule && glob(&self.target, &finding.target)
+    }
+}
+
 /// A correlation of findings, as data.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,8 +113,11 @@ pub struct IncidentMeta {
     pub name: String,
     /// Severity.
     pub severity: Severity,
-    /// Groups of rule ids: each group needs one finding of its own.
-    pub all: Vec<Vec<String>>,
+    /// Groups of patterns: each group needs one finding of its own.
+    pub all: Vec<Vec<Pattern>>,
+    /// True if each group must begin no earlier than the one before it.
+    #[serde(default)]
+    pub ordered: bool,
     /// What the findings share.
     pub same: Same,
     /// Seconds from the first to the last finding.
@@ -197,8 +227,8 @@ mod tests {
             );
             assert!(meta.attack.iter().all(|id| id.starts_with('T')), "{}", meta.id);
         }
-        for id in catalogue.incidents.iter().flat_map(|incident| incident.all.iter().flatten()) {
-            assert!(catalogue.rule(id).is_some(), "{id}");
+        for pattern in catalogue.incidents.iter().flat_map(|incident| incident.all.iter().flatten()) {
+            assert!(catalogue.rule(&pattern.rule).is_some(), "{pattern:?}");
         }
     }
 

@@ -214,7 +214,8 @@ impl Detector {
         let meta = self.catalogue.rule(&draft.rule)?;
         let mut evidence: Vec<Evidence> =
             draft.evidence.iter().filter_map(|(at, record, shows)| cite(*at, *record, shows, cx)).collect();
-        evidence.sort();
+        // What has a time comes first: the id hangs on the first citation, and order without time says nothing.
+        evidence.sort_by(|a, b| (a.at.is_none(), a).cmp(&(b.at.is_none(), b)));
         evidence.dedup();
         let mut finding = Finding {
             id: String::new(),
@@ -232,6 +233,8 @@ impl Detector {
             objects: draft.objects,
             evidence,
             attack: meta.attack.clone(),
+            needs: meta.needs.iter().map(|set| in_words(set)).collect(),
+            history_secs: meta.history_secs,
             false_alarm_if: meta.false_alarm_if.clone(),
             next_step: meta.next_step.clone(),
             victims: draft.victims.iter().map(|text| escaped(text).into_owned()).collect(),

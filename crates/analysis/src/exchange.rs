@@ -75,6 +75,7 @@ struct Slot {
     wire_replies: u16,
     mismatched: SmallVec<[RecordRef; 4]>,
     mismatched_count: u32,
+    mismatched_open: u32,
     mismatched_data: SmallVec<[(u64, u32); 2]>,
     wrong_question: bool,
     built: Option<Arc<UpstreamExchange>>,
@@ -316,6 +317,7 @@ impl Exchanges {
             wire_replies: 0,
             mismatched: SmallVec::new(),
             mismatched_count: 0,
+            mismatched_open: 0,
             mismatched_data: SmallVec::new(),
             wrong_question: false,
             built: None,
@@ -452,6 +454,7 @@ impl Slot {
             return;
         }
         self.mismatched_count = self.mismatched_count.saturating_add(1);
+        self.mismatched_open = self.mismatched_open.saturating_add(u32::from(self.wire.is_empty()));
         if self.mismatched.len() < 16 {
             self.mismatched.push(record);
         }
@@ -489,6 +492,7 @@ impl Slot {
             response,
             mismatched: std::mem::take(&mut self.mismatched),
             mismatched_count: self.mismatched_count,
+            mismatched_open: self.mismatched_open,
             mismatched_like_answer: like,
             second: second.map(Box::new),
             wrong_question: self.wrong_question,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 use truename_model::{Finding, Incident, Interval, Nanos};
 
-use crate::catalogue::{IncidentMeta, Same};
+use crate::catalogue::{IncidentMeta, Pattern, Same};
 
 /// Every incident that the findings make.
 #[must_use]
@@ -23,7 +23,7 @@ pub fn correlate(metas: &[IncidentMeta], findings: &[Finding]) -> Vec<Incident> 
 fn one_kind(meta: &IncidentMeta, findings: &[Finding]) -> Vec<Incident> {
     let mut shared: BTreeMap<String, Vec<&Finding>> = BTreeMap::new();
     for finding in
-        findings.iter().filter(|finding| meta.all.iter().flatten().any(|rule| *rule == finding.rule))
+        findings.iter().filter(|finding| meta.all.iter().flatten().any(|pattern| pattern.fits(finding)))
     {
         let key = match meta.same {
             Same::Subject => finding.subject.clone(),
@@ -41,13 +41,13 @@ fn incident(meta: &IncidentMeta, mut together: Vec<&Finding>) -> Option<Incident
     let anchors: Vec<&Finding> = together
         .iter()
         .copied()
-        .filter(|finding| meta.all.first().is_some_and(|group| group.contains(&finding.rule)))
+        .filter(|finding| meta.all.first().is_some_and(|group| has(group, finding)))
         .collect();
     let near = |finding: &Finding| {
         anchors.iter().any(|anchor| distance_secs(anchor.seen, finding.seen) <= meta.within_secs as f64)
     };
     together.retain(|finding| near(finding));
-    if !groups_are_filled(&meta.all, &together) {
+    if !groups_are_filled(meta, &together) {
         return None;
     }
     if meta.victims {
@@ -63,20 +63,30 @@ fn incident(meta: &IncidentMeta, mut together: Vec<&Finding>) -> Option<Incident
     Some(build(meta, &together))
 }
 
-/// Each group takes a finding of its own.
-fn groups_are_filled(groups: &[Vec<String>], findings: &[&Finding]) -> bool {
+fn has(group: &[Pattern], finding: &Finding) -> bool {
+    group.iter().any(|pattern| pattern.fits(finding))
+}
+
+/// Each group takes a finding of its own, the earliest that is left; where order counts, none that began before the
+/// group before it.
+fn groups_are_filled(meta: &IncidentMeta, findings: &[&Finding]) -> bool {
     let mut used: BTreeSet<&str> = BTreeSet::new();
-    groups.iter().all(|group| {
+    let mut reached: Option<Nanos> = None;
+    meta.all.iter().all(|group| {
+        let in_order = |finding: &Finding| match (reached, finding.seen) {
+            (Some(reached), Some(seen)) if meta.ordered => seen.lo >= reached,
+            _ => true,
+        };
         let free = findings
             .iter()
-            .find(|finding| group.contains(&finding.rule) && !used.contains(finding.id.as_str()));
+            .find(|finding| has(group, finding) && !used.contains(finding.id.as_str()) && in_order(finding));
         // A group that names the rule of a group before it may be filled by the same finding only if that finding
         // stands for both: a cause that names its own victims.
-        let shared =
-            || findings.iter().find(|finding| group.contains(&finding.rule) && !finding.victims.is_empty());
+        let shared = || findings.iter().find(|finding| has(group, finding) && !finding.victims.is_empty());
         match free.or_else(|| if group.len() > 1 { shared() } else { None }) {
             Some(finding) => {
                 used.insert(&finding.id);
+                reached = finding.seen.map(|seen| seen.lo).or(reached);
                 true
             }
             None => false,
@@ -93,6 +103,22 @@ fn distance_secs(a: Option<Interval>, b: Option<Interval>) -> f64 {
     }
 }
 
+/// Who did it through the API, from where, and what a change of configuration was.
+fn author(finding: &Finding) -> String {
+    let Some(actor) = &finding.actor else { return String::new() };
+    let from = if actor.source_ips.is_empty() {
+        String::new()
+    } else {
+        format!(" from {}", crate::text::escaped(&actor.source_ips.join(", ")))
+    };
+    let diff = if finding.rule == "H08" {
+        format!(": {}", finding.why.trim_end_matches('.'))
+    } else {
+        String::new()
+    };
+    format!(", by {}{from}{diff}", crate::text::escaped(&actor.user))
+}
+
 fn build(meta: &IncidentMeta, together: &[&Finding]) -> Incident {
     let ids: Vec<String> = together.iter().map(|finding| finding.id.clone()).collect();
     let mut subjects: BTreeSet<String> = together.iter().map(|finding| finding.subject.clone()).collect();
@@ -100,7 +126,7 @@ fn build(meta: &IncidentMeta, together: &[&Finding]) -> Incident {
     subjects.extend(actors.map(|actor| format!("user {}", crate::text::escaped(&actor.user))));
     let mut story = meta.story.clone();
     for finding in together.iter().take(16) {
-        story.push_str(&format!(" {}: {}.", finding.rule, finding.title));
+        story.push_str(&format!(" {}: {}{}.", finding.rule, finding.title, author(finding)));
     }
     let victims: BTreeSet<&str> =
         together.iter().flat_map(|finding| finding.victims.iter().map(String::as_str)).collect();

@@ -55,6 +55,7 @@ fn judged(pod_number: u8, step: &Step<'_>) -> Arc<Judged> {
         transport: Transport::Udp,
         question,
         query_flags: None,
+        odd_query: None,
         bufsize: None,
         asked: at(ms),
         answered: if response.is_some() { at(ms + 1) } else { ObservedAt::None },

@@ -17,7 +17,7 @@ use hashbrown::hash_map::Entry as Link;
 use smallvec::SmallVec;
 use truename_model::time::{MILLI, SECOND};
 use truename_model::{
-    ClockBasis, DnsEvent, Endpoint, Hints, Interval, Name, Nanos, Observation, ObservedAt, OriginId,
+    Body, ClockBasis, DnsEvent, Endpoint, Hints, Interval, Name, Nanos, Observation, ObservedAt, OriginId,
     Question, Rdata, RecordRef, Response, Rtype, Transaction, Transport, Vantage,
 };
 
@@ -436,6 +436,7 @@ impl Joiner {
             transaction.response = Some(response_of(observation, dns));
         } else {
             transaction.query_flags = Some(dns.flags);
+            transaction.odd_query = odd_query(dns);
         }
         let replica = replicas.of_server(observation.origin, dns);
         let mut next = Joined { transaction: Arc::new(transaction), replica };
@@ -534,6 +535,7 @@ fn new_transaction(observation: &Observation, dns: &DnsEvent) -> Transaction {
         question: dns.body.question.clone().unwrap_or_else(unreadable),
         query_flags: None,
         bufsize: None,
+        odd_query: None,
         asked: observation.at,
         answered: ObservedAt::None,
         origin: observation.origin,
@@ -547,6 +549,12 @@ fn new_transaction(observation: &Observation, dns: &DnsEvent) -> Transaction {
         response_size: None,
         hints: None,
     }
+}
+
+/// The query, where it says more than its question.
+fn odd_query(dns: &DnsEvent) -> Option<Arc<Body>> {
+    let options = dns.body.edns.as_ref().is_some_and(|edns| !edns.options.is_empty());
+    (options || dns.body.qname_case.is_some()).then(|| Arc::clone(&dns.body))
 }
 
 fn clock_of(rank: u8) -> ClockBasis {
@@ -602,6 +610,7 @@ impl Entry {
             self.respond(response_of(observation, dns), at);
         } else {
             tx.query_flags = tx.query_flags.or(Some(dns.flags));
+            tx.odd_query = tx.odd_query.take().or_else(|| odd_query(dns));
         }
     }
 

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const EXIT_CODES: &str = "Exit codes: 0 clean, 1 findings of at least --fail-on, 2 usage, 3 not all could be read or covered \
+                          (--fail-coverage-below), 4 evidence not intact, 6 internal or I/O error. If several apply: \
+                          6, then 4, then 3, then 1.";
+
 /// DNS forensics for Kubernetes: who asked, was it allowed, was the answer true, and the proof.
 #[derive(Debug, Parser)]
-#[command(name = "truename", version, about, arg_required_else_help = true)]
+#[command(name = "truename", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// When to colour: NO_COLOR is honoured by `auto`.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]

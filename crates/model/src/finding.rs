@@ -143,6 +143,12 @@ pub struct Finding {
     pub evidence: Vec<Evidence>,
     /// ATT&CK technique ids.
     pub attack: Vec<String>,
+    /// Evidence that the rule needs, in words: any of these suffices.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Seconds of history that the rule's full severity needs.
+    #[serde(default)]
+    pub history_secs: u64,
     /// What would have to be true for it to be a false alarm.
     pub false_alarm_if: String,
     /// What to do next.

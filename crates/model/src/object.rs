@@ -192,11 +192,18 @@ pub struct ConfigMap {
     pub data: StringMap,
 }
 
-/// A workload controller (`Deployment`, `ReplicaSet`, `DaemonSet`, `StatefulSet`, `Job`, `CronJob`): only its owners matter.
+/// A workload controller (`Deployment`, `ReplicaSet`, `DaemonSet`, `StatefulSet`, `Job`, `CronJob`): its owners matter,
+/// and of those beside cluster DNS what they run and with which files. Environments are never held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Controller {
     /// Pod template images.
     pub images: Vec<String>,
+    /// Commands and arguments of the pod template's containers, one text per container; only in namespaces of cluster DNS.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Volumes of the pod template with what they hold, and where they are mounted; only in namespaces of cluster DNS.
+    #[serde(default)]
+    pub volumes: Vec<String>,
 }
 
 /// An object of a kind that Truename reads.

@@ -64,6 +64,8 @@ pub struct UpstreamExchange {
     pub mismatched: SmallVec<[RecordRef; 4]>,
     /// How many did not match in all.
     pub mismatched_count: u32,
+    /// How many of these came while the query was open: before the first reply that matched.
+    pub mismatched_open: u32,
     /// How many of these carried the very data of the answer that was taken: one sender guessing ids until one fits.
     pub mismatched_like_answer: u32,
     /// A second answer to the same id and question with other data.
@@ -87,6 +89,10 @@ pub struct Transaction {
     pub query_flags: Option<Flags>,
     /// UDP buffer size offered (512 = no EDNS), if seen.
     pub bufsize: Option<u16>,
+    /// The query as it was sent, kept only where its name has upper case or it carries EDNS options: what a response
+    /// must repeat (0x20), and what only fingerprints ask for (NSID).
+    #[serde(skip)]
+    pub odd_query: Option<Arc<Body>>,
     /// When it was asked, reference clock.
     pub asked: ObservedAt,
     /// When it was answered, reference clock.

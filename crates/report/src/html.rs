@@ -12,7 +12,7 @@ use truename_model::{Citation, Evidence, Finding, Incident, Outcome, SourceCover
 
 use crate::escape::terminal;
 use crate::summary::coverage_line;
-use crate::table::Leaf;
+use crate::table::{Leaf, history};
 
 const STYLE: &str = include_str!("../templates/report.css");
 const SCRIPT: &str = include_str!("../templates/report.js");
@@ -38,6 +38,8 @@ struct Page {
     marks: Vec<Mark>,
     incidents: Vec<IncidentView>,
     findings: Vec<FindingView>,
+    open: usize,
+    suppressed: usize,
     sources: Vec<SourceView>,
     notes: Vec<String>,
 }
@@ -114,6 +116,8 @@ struct FindingView {
     false_alarm_if: String,
     next_step: String,
     attack: String,
+    needs: String,
+    history: String,
 }
 
 struct SourceView {
@@ -138,6 +142,7 @@ pub fn page(
 ) -> Result<String, std::fmt::Error> {
     let lanes = lanes(&outcome.findings);
     let timeline_height = 40 + 18 * lanes.len() as i64;
+    let suppressed = outcome.findings.iter().filter(|finding| finding.suppressed.is_some()).count();
     let page = Page {
         title: terminal(title),
         style: STYLE,
@@ -156,6 +161,8 @@ pub fn page(
             .map(|incident| incident_view(incident, &outcome.findings))
             .collect(),
         findings: outcome.findings.iter().map(|finding| finding_view(finding, leaves)).collect(),
+        open: outcome.findings.len() - suppressed,
+        suppressed,
         sources: outcome.coverage.sources.iter().map(source_view).collect(),
         notes: notes(outcome),
     };
@@ -324,6 +331,8 @@ fn finding_view(finding: &Finding, leaves: &BTreeMap<Citation, Leaf>) -> Finding
         false_alarm_if: terminal(&finding.false_alarm_if),
         next_step: terminal(&finding.next_step),
         attack: terminal(&finding.attack.join(", ")),
+        needs: terminal(&finding.needs.join(", or ")),
+        history: history(finding),
     }
 }
 
@@ -379,6 +388,8 @@ mod tests {
                 shows: evil.into(),
             }],
             attack: vec![evil.into()],
+            needs: vec![evil.into()],
+            history_secs: 0,
             false_alarm_if: evil.into(),
             next_step: evil.into(),
             victims: vec![evil.into()],

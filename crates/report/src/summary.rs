@@ -137,12 +137,16 @@ fn write_incidents(out: &mut String, outcome: &Outcome, style: Style) {
 
 fn write_findings(out: &mut String, outcome: &Outcome, style: Style) {
     let order = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Info];
-    let counts: Vec<String> = order
+    // What the profile suppresses is shown, but counted apart.
+    let loud = || outcome.findings.iter().filter(|finding| finding.suppressed.is_none());
+    let mut counts: Vec<String> = order
         .iter()
-        .map(|grade| {
-            format!("{} {}", grade.word(), outcome.findings.iter().filter(|f| f.severity == *grade).count())
-        })
+        .map(|grade| format!("{} {}", grade.word(), loud().filter(|f| f.severity == *grade).count()))
         .collect();
+    let suppressed = outcome.findings.len() - loud().count();
+    if suppressed > 0 {
+        counts.push(format!("suppressed {suppressed}"));
+    }
     let _ = writeln!(out, "\n{}  {}", style.heading("Findings"), counts.join("  "));
     for finding in outcome.findings.iter().take(SHOWN_MAX) {
         write_finding(out, finding, style);
@@ -183,7 +187,7 @@ fn write_talkers(out: &mut String, coverage: &Coverage, style: Style) {
 
 fn write_subjects(out: &mut String, outcome: &Outcome, style: Style) {
     let mut by_subject: BTreeMap<&str, (Severity, u64)> = BTreeMap::new();
-    for finding in &outcome.findings {
+    for finding in outcome.findings.iter().filter(|finding| finding.suppressed.is_none()) {
         let entry = by_subject.entry(&finding.subject).or_insert((Severity::Info, 0));
         *entry = (entry.0.max(finding.severity), entry.1 + 1);
     }

@@ -96,7 +96,22 @@ pub fn explain(finding: &Finding, leaves: &[Option<Leaf>], style: Style) -> Stri
     }
     let _ = writeln!(out, "\n{}\n{}", style.heading("a false alarm if"), terminal(&finding.false_alarm_if));
     let _ = writeln!(out, "\n{}\n{}", style.heading("next step"), terminal(&finding.next_step));
+    let _ = writeln!(out, "\n{}", style.heading("the rule"));
+    let _ = writeln!(out, "ATT&CK   {}", terminal(&finding.attack.join(", ")));
+    let _ = writeln!(out, "needs    {}", terminal(&finding.needs.join(", or ")));
+    let _ = writeln!(out, "history  {}", history(finding));
     out
+}
+
+/// How long a past the rule compares with, as people say it.
+#[must_use]
+pub fn history(finding: &Finding) -> String {
+    match finding.history_secs {
+        0 => "none".to_owned(),
+        secs @ ..7_200 => format!("{} min", secs / 60),
+        secs @ ..172_800 => format!("{} h", secs / 3_600),
+        secs => format!("{} days", secs / 86_400),
+    }
 }
 
 fn write_objects(out: &mut String, finding: &Finding, style: Style) {

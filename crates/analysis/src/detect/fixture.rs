@@ -107,6 +107,13 @@ pub(super) fn a(owner: &str, ttl: u32, address: &str) -> Record {
     Record { owner: name(owner), rtype, class: Class::IN, ttl, rdata }
 }
 
+pub(super) fn soa(zone: &str, primary: &str, ttl: u32) -> Record {
+    let mname = name(primary);
+    let rdata =
+        Rdata::Soa { mname, rname: name("hostmaster.example"), numbers: [1, 7_200, 1_800, 86_400, ttl] };
+    Record { owner: name(zone), rtype: Rtype::SOA, class: Class::IN, ttl, rdata }
+}
+
 pub(super) fn ptr(owner: &str, target: &str) -> Record {
     Record {
         owner: name(owner),
@@ -133,6 +140,7 @@ pub(super) fn ask(who: &str, secs: f64, qname: &str, rtype: Rtype) -> Ask {
         question,
         query_flags: Some(Flags(Flags::RD)),
         bufsize: Some(512),
+        odd_query: None,
         asked: at(secs),
         answered: at(secs),
         origin: OriginId(0),
@@ -243,6 +251,7 @@ pub(super) fn exchange(secs: f64, qname: &str, answers: Vec<Record>) -> Upstream
         response: Some(response),
         mismatched: SmallVec::new(),
         mismatched_count: 0,
+        mismatched_open: 0,
         mismatched_like_answer: 0,
         second: None,
         wrong_question: false,
@@ -340,8 +349,17 @@ pub(super) fn corefile(text: &str) -> Object {
     Object::ConfigMap(ConfigMap { data: labels(&[("Corefile", text)]) })
 }
 
+/// The Deployment of CoreDNS as kubeadm writes it, with this image.
 pub(super) fn controller(image: &str) -> Object {
-    Object::Controller("Deployment".into(), Controller { images: vec![image.into()] })
+    dns_workload(image, "/etc/coredns/Corefile", "coredns")
+}
+
+/// As [`controller`], with this file and this ConfigMap.
+pub(super) fn dns_workload(image: &str, conf: &str, map: &str) -> Object {
+    let volume = format!("{{\"name\":\"config-volume\",\"configMap\":{{\"name\":\"{map}\"}}}}");
+    let args = vec![format!("-conf {conf}")];
+    let controller = Controller { images: vec![image.into()], args, volumes: vec![volume] };
+    Object::Controller("Deployment".into(), controller)
 }
 
 pub(super) fn node() -> Object {
@@ -378,11 +396,16 @@ pub(super) fn run(facts: &[Owned]) -> Detected {
 }
 
 pub(super) fn run_with(facts: &[Owned], profile: &Profile) -> Detected {
+    let items: Vec<Sha256> = (0..6u8).map(|n| Sha256([n; 32])).collect();
+    run_over(facts, profile, &items)
+}
+
+/// As [`run_with`], with the digests of the items in their order.
+pub(super) fn run_over(facts: &[Owned], profile: &Profile, items: &[Sha256]) -> Detected {
     let knowledge = Zone(Some(name(ZONE)));
     let replica = |text: &str| Origin { replica: Known::Given(text.to_owned()), ..Origin::default() };
     let origins = [replica("coredns-a"), replica("coredns-b"), Origin::default()];
-    let items: Vec<Sha256> = (0..6u8).map(|n| Sha256([n; 32])).collect();
-    let cx = Context { knowledge: &knowledge, profile, origins: &origins, items: &items };
+    let cx = Context { knowledge: &knowledge, profile, origins: &origins, items };
     let mut detector = Detector::new(profile).unwrap();
     for fact in facts {
         match fact {

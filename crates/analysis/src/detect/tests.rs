@@ -144,7 +144,7 @@ fn a_corefile_put_back_is_no_second_alarm_and_names_the_clients_it_lied_to() {
     assert_eq!(tampered[0].target, "ConfigMap kube-system/coredns");
     assert_eq!(tampered[0].victims, ["pod shop/web-1"]);
     assert!(
-        tampered[0].why.contains("+hosts { 198.51.100.66 api.shop.svc.cluster.local }"),
+        tampered[0].why.contains("+5 hosts 198.51.100.66 api.shop.svc.cluster.local"),
         "{}",
         tampered[0].why
     );
@@ -208,6 +208,116 @@ fn the_same_facts_give_the_same_findings_in_the_same_order() {
     sorted.sort();
     assert_eq!(order, sorted);
     assert!(one.findings.iter().all(|finding| finding.id.len() == 16));
+}
+
+/// SHA-256 over rule, subject and target, each after its length, and the first citation: written here a second time.
+fn id_by_hand(finding: &truename_model::Finding) -> String {
+    use sha2::{Digest, Sha256};
+    let mut bytes = Vec::new();
+    for part in [&finding.rule, &finding.subject, &finding.target] {
+        bytes.extend((part.len() as u64).to_le_bytes());
+        bytes.extend(part.bytes());
+    }
+    let first = &finding.evidence[0].citation;
+    bytes.extend(first.item.0);
+    bytes.extend(first.record.to_le_bytes());
+    truename_model::Sha256(Sha256::digest(&bytes).into()).to_string()[..16].to_owned()
+}
+
+#[test]
+fn an_id_is_made_of_rule_subject_target_and_first_citation_and_nothing_else() {
+    for (rule, _, case) in CASES {
+        for finding in run(&case(true)).findings {
+            assert_eq!(finding.id, id_by_hand(&finding), "{rule}");
+        }
+    }
+    let id = |detected: &crate::detect::Detected| {
+        let found: Vec<_> = detected.findings.iter().filter(|finding| finding.rule == "R09").collect();
+        assert_eq!(found.len(), 1);
+        found[0].id.clone()
+    };
+    let plain = run(&chaos(true));
+    // Every version of the tool must give this id to these facts.
+    assert_eq!(id(&plain), "c306c15e3350a780");
+    // Severity and words change with a threshold of the profile, count and evidence with more events.
+    let thresholds = [("R09".to_owned(), [("distinct".to_owned(), 9.0)].into())].into();
+    let milder = run_with(&chaos(true), &Profile { thresholds, ..profile() });
+    assert_ne!(milder.findings[0].severity, plain.findings[0].severity);
+    assert_eq!(id(&milder), id(&plain));
+    let mut more = chaos(true);
+    more.extend(chaos(true).into_iter().map(|fact| match fact {
+        Owned::Lookup(judged) => Ask(judged).with(|transaction| transaction.asked = at(30.0)).fact(),
+        other => other,
+    }));
+    let more = run(&more);
+    assert_ne!(more.findings[0].count, plain.findings[0].count);
+    assert_eq!(id(&more), id(&plain));
+    // The same items in another order: other numbers, the same digests.
+    let digest = |n: u8| truename_model::Sha256([n; 32]);
+    let moved: Vec<Owned> = chaos(true)
+        .into_iter()
+        .map(|fact| match fact {
+            Owned::Lookup(judged) => {
+                let moved = Ask(judged).with(|transaction| {
+                    transaction.response.as_mut().unwrap().record.item = 5;
+                });
+                moved.fact()
+            }
+            other => other,
+        })
+        .collect();
+    let items = [0, 5, 2, 3, 4, 1].map(digest);
+    assert_eq!(id(&run_over(&moved, &profile(), &items)), id(&plain));
+}
+
+#[test]
+fn evidence_without_time_is_never_the_first_citation() {
+    let found = run(&guessed_ids(true)).findings;
+    let timeless = found[0].evidence.iter().filter(|evidence| evidence.at.is_none()).count();
+    assert!(timeless > 0 && found[0].evidence[0].at.is_some(), "{:?}", found[0].evidence);
+}
+
+#[test]
+fn a_sweep_of_private_addresses_without_ranges_is_one_grade_lower_and_says_so() {
+    let mut facts = sweep_services(true);
+    facts.remove(0);
+    let found = run_with(&facts, &Profile::default()).findings;
+    let sweep = found.iter().find(|finding| finding.rule == "R01").unwrap();
+    assert_eq!((sweep.severity, sweep.target.as_str()), (Severity::Medium, "private addresses"));
+    assert!(sweep.graded[0].contains("not in the evidence"));
+}
+
+#[test]
+fn an_incident_needs_its_order_and_its_targets() {
+    let names = |facts: &[Owned]| {
+        run(facts).incidents.iter().map(|incident| incident.name.clone()).collect::<Vec<_>>()
+    };
+    // Two transfers tried and a sweep are no k8spider: it asks for the server's own name first.
+    let mut twice = sweep_services(true);
+    for (zone, secs) in [(ZONE, 1.0), ("10.in-addr.arpa", 2.0)] {
+        twice.push(ask("guest/scan", secs, zone, Rtype::AXFR).answer(Rcode::REFUSED, vec![]).fact());
+    }
+    assert!(names(&twice).is_empty());
+    // coredns-enum asks for the version first.
+    let mut backwards = ports_enumerated(true);
+    backwards.extend(sweep_services(true));
+    let probe = ask("guest/scan", 50.0, &format!("dns-version.{ZONE}"), Rtype::TXT);
+    backwards.push(probe.answer(Rcode::NOERROR, vec![]).fact());
+    assert!(names(&backwards).is_empty());
+}
+
+#[test]
+fn an_incident_names_the_author_his_address_and_the_diff() {
+    let mut facts = corefile_tampered(true);
+    for fact in &mut facts {
+        if let Owned::Change(change) = fact
+            && let Some(actor) = &mut change.actor
+        {
+            std::sync::Arc::make_mut(actor).source_ips = vec!["10.244.0.13".into()];
+        }
+    }
+    let story = run(&facts).incidents[0].story.clone();
+    assert!(story.contains("by bob from 10.244.0.13") && story.contains("+5 hosts 198.51.100.66"), "{story}");
 }
 
 #[test]

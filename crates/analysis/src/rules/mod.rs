@@ -3,7 +3,6 @@
 //! Enters: facts; leaves: drafts. Deliberately absent: grading by the profile, ids, suppression (see `detect`).
 
 mod bounded;
-mod corefile_lines;
 mod h01_answer;
 mod h02_shape;
 mod h11_rebind;

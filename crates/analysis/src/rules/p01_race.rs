@@ -95,7 +95,8 @@ impl UpstreamRace {
         };
         let flood = sum(limit_ns(&self.meta, "flood_window_secs"), false) >= limit(&self.meta, "flood");
         let on_port = sum(limit_ns(&self.meta, "port_window_secs"), true) >= limit(&self.meta, "port_count");
-        let many = f64::from(count) >= limit(&self.meta, "per_query");
+        // Only what came while the query was open is part of a race; the rest counts for its port.
+        let many = f64::from(exchange.mismatched_open) >= limit(&self.meta, "per_query");
         if many {
             *self.guessed_queries.slot(subject.to_owned(), || 0) += 1;
         }
@@ -103,7 +104,7 @@ impl UpstreamRace {
         if flood || (many && queries >= limit(&self.meta, "queries")) {
             Some(Severity::Critical)
         } else if many && exchange.response.is_some() {
-            // Whether the match was the forger's or the upstream's, somebody was guessing; the story says which.
+            // The catalogue asks for a match after them, not whose it was: the incident tells whether the forger won.
             Some(Severity::High)
         } else {
             on_port.then_some(Severity::Medium)

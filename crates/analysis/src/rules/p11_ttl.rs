@@ -207,10 +207,8 @@ fn jump(meta: &RuleMeta, past: &Past, ttl: u32, is_new: bool) -> Option<Jump> {
             None,
         ));
     }
-    (samples >= limit(meta, "few_samples")
-        && samples < limit(meta, "samples")
-        && value >= limit(meta, "few_factor") * most.max(1.0))
-    .then(|| {
+    let far = value >= limit(meta, "few_factor") * most.max(1.0) || value > limit(meta, "day_secs");
+    (samples >= limit(meta, "few_samples") && samples < limit(meta, "samples") && far).then(|| {
         let why = format!("TTL {ttl} s with new data; the largest of {samples} answers was {most} s.");
         (Severity::Low, why, Some(format!("baseline: {samples} answers")))
     })

@@ -130,9 +130,15 @@ impl PtrSweep {
             fingerprint(&by_time),
         );
         if guessed {
-            draft.why.push_str(
-                " The cluster's ranges are not in the evidence, only that these addresses are private.",
+            draft.severity = draft.severity.lowered();
+            draft.graded.push(
+                "the cluster's ranges are not in the evidence, only that these addresses are private"
+                    .to_owned(),
             );
+        } else if !targets.iter().any(|(ip, _)| self.ranges.is_stated(*ip)) {
+            draft
+                .why
+                .push_str(" No object states the range: it is drawn around known addresses of the cluster.");
         }
         draft
     }

@@ -19,13 +19,15 @@ use crate::text::escaped;
 const DAY_NS: i64 = 86_400_000_000_000;
 
 /// Names that attackers try first; a denied one counts more.
-const SENSITIVE: [&str; 34] = [
+const SENSITIVE: [&str; 47] = [
     "admin",
     "alertmanager",
     "argocd",
     "cassandra",
     "cert-manager",
+    "clickhouse",
     "consul",
+    "crossplane",
     "dashboard",
     "dex",
     "elasticsearch",
@@ -40,20 +42,31 @@ const SENSITIVE: [&str; 34] = [
     "kafka",
     "keycloak",
     "kibana",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
     "kubelet",
     "kubernetes-dashboard",
     "ldap",
+    "longhorn",
     "minio",
     "mongo",
     "mysql",
     "nats",
     "oauth",
+    "opensearch",
     "postgres",
     "prometheus",
+    "rabbitmq",
     "redis",
     "registry",
+    "rook-ceph",
     "secret",
+    "tekton",
+    "thanos",
+    "tiller-deploy",
     "vault",
+    "velero",
 ];
 /// Services remembered per workload.
 const KNOWN_MAX: usize = 8_192;
@@ -145,7 +158,7 @@ impl BruteForce {
         );
         if alarm.by_walk {
             draft.why.push_str(" A random walk over first contacts left the range of benign clients.");
-            let wanted = limit(&self.meta, "walk_history_secs");
+            let wanted = self.meta.history_secs as f64;
             let have = match (self.since, draft.seen) {
                 (Some(since), Some(seen)) => seen.hi.since(since) as f64 / 1e9,
                 _ => 0.0,
@@ -235,11 +248,15 @@ fn check(meta: &RuleMeta, client: &mut Client, at: Nanos, factor: f64) {
     }
 }
 
+/// The catalogue's globs, over the service's name or its namespace.
 fn is_sensitive(service: &[u8]) -> bool {
-    let name = service.split(|octet| *octet == b'.').next().unwrap_or_default();
-    name.split(|octet| matches!(octet, b'-' | b'_'))
-        .any(|part| SENSITIVE.iter().any(|word| part.starts_with(word.as_bytes())))
-        || SENSITIVE.iter().any(|word| word.as_bytes() == name)
+    service.split(|octet| *octet == b'.').any(|name| {
+        let words = || name.split(|octet| matches!(octet, b'-' | b'_'));
+        let starts = |text: &[u8], word: &str| text.starts_with(word.as_bytes());
+        SENSITIVE.iter().any(|word| {
+            if word.contains('-') { starts(name, word) } else { words().any(|one| starts(one, word)) }
+        })
+    })
 }
 
 impl Rule for BruteForce {

@@ -2,7 +2,9 @@
 //! followed by such a question.
 //!
 //! Enters: lookups (the names as they were asked) and the objects named `any`; leaves: drafts per name.
-//! Deliberately absent: names whose wildcard label is a real Service or Namespace.
+//! Deliberately absent: names whose wildcard labels are a real Service or Namespace of that very place.
+
+use std::collections::BTreeSet;
 
 use truename_model::{Judged, Name, Nanos, Object, Rcode, Rtype, RuleMeta, Severity};
 
@@ -33,16 +35,31 @@ fn is_expansion(labels: &[&[u8]], zone: &Name) -> bool {
         .any(|window| matches!(window[0], b"svc" | b"pod") && window[1..] == zone[..])
 }
 
+/// Namespaces with a Service named `any` that are kept.
+const SERVICES_MAX: usize = 4_096;
+
 /// R06.
 pub(crate) struct Wildcard {
     meta: RuleMeta,
-    named_any: bool,
+    // Namespaces with a Service named `any`, and whether there is a Namespace of that name.
+    services: BTreeSet<String>,
+    namespace: bool,
     asked: Table<(Who, String), (Tally, bool)>,
 }
 
 impl Wildcard {
     pub(crate) fn new(meta: RuleMeta) -> Self {
-        Self { meta, named_any: false, asked: Table::new(2_048) }
+        Self { meta, services: BTreeSet::new(), namespace: false, asked: Table::new(2_048) }
+    }
+
+    /// True if every wildcard label stands for an object: somebody's own Service `any` elsewhere excuses nothing.
+    fn is_real(&self, labels: &[&[u8]]) -> bool {
+        let [before @ .., service, namespace, _] = labels else { return false };
+        let has = |label: &[u8]| matches!(label, b"any" | b"*");
+        let of_namespace = !has(namespace) || (*namespace == b"any" && self.namespace);
+        let known = || std::str::from_utf8(namespace).is_ok_and(|name| self.services.contains(name));
+        let of_service = !has(service) || (*service == b"any" && known());
+        of_namespace && of_service && !before.iter().any(|label| has(label))
     }
 
     fn close(&self, ((who, name), (tally, answered)): ((Who, String), (Tally, bool)), out: &mut Vec<Draft>) {
@@ -71,15 +88,22 @@ impl Rule for Wildcard {
     fn observe(&mut self, fact: &Fact<'_>, cx: &Context<'_>, out: &mut Vec<Draft>) {
         match fact {
             Fact::Change(change) => {
-                self.named_any |= change.meta.name == "any"
-                    && matches!(&*change.object, Object::Service(_) | Object::Namespace);
+                if change.meta.name != "any" {
+                    return;
+                }
+                match &*change.object {
+                    Object::Namespace => self.namespace = true,
+                    Object::Service(_) if self.services.len() < SERVICES_MAX => {
+                        self.services.insert(change.meta.namespace.clone());
+                    }
+                    _ => {}
+                }
             }
             Fact::Lookup(judged) => {
                 let Some(zone) = cx.knowledge.cluster_domain() else { return };
                 let name = &judged.transaction.question.name;
                 let Some(labels) = wildcard(name, &zone) else { return };
-                let real = self.named_any && !labels.contains(&&b"*"[..]);
-                if is_expansion(&labels, &zone) || real {
+                if is_expansion(&labels, &zone) || self.is_real(&labels) {
                     return;
                 }
                 let mut evicted = Vec::new();

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
+use truename_cluster::corefile::{Env, Plugin, parse};
 use truename_model::{
     Diagnostic, Judged, Nanos, Object, ObservedAt, Rcode, RecordRef, Rtype, RuleMeta, Severity,
 };
 
 use super::bounded::{Table, Tally};
-use super::corefile_lines::lines_of;
 use super::lookup;
 use super::names::shown;
 use super::who::Who;
@@ -44,9 +44,12 @@ impl Transfer {
     }
 
     fn learn(&mut self, text: &str) {
-        for line in lines_of(text).unwrap_or_default() {
-            if line.name == "transfer" && self.peers.len() < OUTGOING_MAX {
-                let peers = line.args.iter().filter(|word| word.parse::<std::net::IpAddr>().is_ok());
+        let Ok(corefile) = parse(text, &Env::default()) else { return };
+        for plugin in corefile.servers.iter().flat_map(|server| &server.plugins) {
+            if let Plugin::Transfer(transfer) = plugin
+                && self.peers.len() < OUTGOING_MAX
+            {
+                let peers = transfer.to.iter().filter(|word| word.parse::<std::net::IpAddr>().is_ok());
                 self.peers.extend(peers.cloned());
             }
         }

@@ -1,10 +1,12 @@
-//! R09: questions of class CHAOS, which ask a server what it is.
+//! R09: questions that ask a server what it is: names of class CHAOS, the NSID option (RFC 5001), the type ANY.
 //!
-//! Enters: lookups; leaves: one draft per workload. Deliberately absent: NSID options, which no joined lookup carries.
+//! Enters: lookups; leaves: one draft per workload. Deliberately absent: different names asked with ANY or NSID, which
+//! are one probe each, and options that no source but dnstap and packets shows.
 
 use std::collections::BTreeSet;
 
-use truename_model::{Class, RuleMeta, Severity};
+use smallvec::SmallVec;
+use truename_model::{Class, Rtype, RuleMeta, Severity, Transaction};
 
 use super::bounded::{Table, Tally, limit};
 use super::lookup;
@@ -12,8 +14,26 @@ use super::names::shown;
 use super::who::Who;
 use crate::facts::{Context, Draft, Fact, Rule};
 
-/// Different names kept per workload.
+/// Different probes kept per workload.
 const NAMES_MAX: usize = 64;
+/// Option code of the name server identifier (RFC 5001 §2.3).
+const NSID: u16 = 3;
+
+/// What of the question asks after the server itself.
+fn probes(transaction: &Transaction) -> SmallVec<[String; 2]> {
+    let mut found = SmallVec::new();
+    let question = &transaction.question;
+    if question.class == Class::CH {
+        found.push(shown(&question.name));
+    } else if question.rtype == Rtype::ANY {
+        found.push("type ANY".to_owned());
+    }
+    let options = transaction.odd_query.as_ref().and_then(|query| query.edns.as_ref());
+    if options.is_some_and(|edns| edns.options.iter().any(|(code, _)| *code == NSID)) {
+        found.push("option NSID".to_owned());
+    }
+    found
+}
 
 /// The rule.
 pub(crate) struct Chaos {
@@ -34,7 +54,7 @@ impl Chaos {
     ) {
         let several = names.len() as f64 >= limit(&self.meta, "distinct");
         let severity = if several { Severity::Medium } else { Severity::Low };
-        let title = format!("{} asked the server what it is ({} CHAOS names)", who.text(), names.len());
+        let title = format!("{} asked the server what it is ({} kinds of probe)", who.text(), names.len());
         let mut draft = Draft::new(&self.meta.id, severity, title);
         tally.fill(&mut draft);
         draft.subject = who.text();
@@ -53,18 +73,18 @@ impl Rule for Chaos {
     fn observe(&mut self, fact: &Fact<'_>, _: &Context<'_>, out: &mut Vec<Draft>) {
         let Fact::Lookup(judged) = fact else { return };
         let transaction = &judged.transaction;
-        if transaction.question.class != Class::CH {
-            return;
-        }
-        let (name, mut evicted) = (shown(&transaction.question.name), Vec::new());
-        let first = name.clone();
+        let found = probes(transaction);
+        let Some(first) = found.first().cloned() else { return };
+        let mut evicted = Vec::new();
         let (names, _, tally) = self.clients.entry(
             lookup::who(judged),
             || (BTreeSet::new(), first, Tally::default()),
             &mut evicted,
         );
-        if names.len() < NAMES_MAX {
-            names.insert(name);
+        for probe in found {
+            if names.len() < NAMES_MAX {
+                names.insert(probe);
+            }
         }
         tally.add(lookup::at(transaction), lookup::record(transaction), || lookup::line(transaction));
         evicted.into_iter().for_each(|(who, state)| self.close(&who, state, out));

@@ -181,6 +181,11 @@ impl Ranges {
             .unwrap_or(Place::Outside)
     }
 
+    /// True if an object or the profile states the range of `ip`, rather than a neighbour of it being known.
+    pub(crate) fn is_stated(&self, ip: IpAddr) -> bool {
+        self.services.find(ip).is_some() || self.pods.find(ip).is_some()
+    }
+
     /// True if nothing at all is known.
     pub(crate) fn is_empty(&self) -> bool {
         [&self.pods, &self.services, &self.near_services, &self.near_pods]

@@ -1,8 +1,9 @@
-//! X08: many different names below one domain, nearly all denied; a client that fails at a high rate; a flood of
-//! denied names in the cluster zone.
+//! X08: many different first labels below one domain, nearly all denied; a client that asks at a high rate and is
+//! nearly always denied; more denials in the whole cluster than its past hour allows.
 //!
-//! Enters: intents; leaves: one draft per zone or client. Deliberately absent: the same few names denied again and
-//! again, which is a broken dependency.
+//! Enters: intents; leaves: one draft per zone or client, and one for the cluster where no zone and no client explains
+//! it. Deliberately absent: the same few names denied again and again, which is a broken dependency, and reverse names,
+//! whose sweeps are R01 and R02.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,6 +23,7 @@ const WINDOW_MAX: usize = 8_192;
 const ZONES: usize = 2_048;
 /// Clients named per zone.
 const CLIENTS_MAX: usize = 256;
+const HOUR_SECS: i64 = 3_600;
 
 #[derive(Debug, Default)]
 struct Zone {
@@ -32,9 +34,19 @@ struct Zone {
     share: f64,
     clients: BTreeMap<Who, u64>,
     tally: Tally,
-    // Cluster zone only: denied intents per second.
-    seconds: VecDeque<(i64, u32)>,
     flooded: bool,
+}
+
+/// Denied intents of the whole cluster.
+#[derive(Debug, Default)]
+struct Everyone {
+    // Denials by second, of the past hour; seconds without any are absent.
+    seconds: VecDeque<(i64, u32)>,
+    // Rate that this second needs, computed once per second.
+    needed: (i64, f64),
+    most: f64,
+    clients: BTreeMap<Who, u64>,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -51,12 +63,19 @@ pub(crate) struct Flood {
     meta: RuleMeta,
     zones: Table<Box<[u8]>, Zone>,
     clients: Table<Who, Second>,
+    everyone: Everyone,
     since: Option<Nanos>,
 }
 
 impl Flood {
     pub(crate) fn new(meta: RuleMeta) -> Self {
-        Self { meta, zones: Table::new(ZONES), clients: Table::new(4_096), since: None }
+        Self {
+            meta,
+            zones: Table::new(ZONES),
+            clients: Table::new(4_096),
+            everyone: Everyone::default(),
+            since: None,
+        }
     }
 
     fn intent(&mut self, intent: &Intent, cx: &Context<'_>, out: &mut Vec<Draft>) {
@@ -73,6 +92,9 @@ impl Flood {
             _ => return,
         };
         self.client(intent, failed, at);
+        if intent.outcome == IntentOutcome::NxDomain {
+            everyone(&self.meta, &mut self.everyone, intent, at);
+        }
         let key: Box<[u8]> = Box::from(domain);
         // A zone is followed from its first failure on.
         if !failed && self.zones.get(&key).is_none() {
@@ -80,14 +102,12 @@ impl Flood {
         }
         let mut evicted = Vec::new();
         let zone = self.zones.entry(key, Zone::default, &mut evicted);
-        push(zone, at, intent.base.stable_hash(), failed, limit_ns(&self.meta, "window_secs"));
+        push(zone, at, first_label(&intent.base), failed, limit_ns(&self.meta, "window_secs"));
         if failed {
             name(zone, intent);
             let unique = zone.names.len();
             let share = zone.failed as f64 / zone.window.len().max(1) as f64;
-            let dense = unique as f64 >= limit(&self.meta, "unique");
-            let fast = !in_cluster || cluster_rate(&self.meta, zone, at);
-            if dense && fast && share >= limit(&self.meta, "failed_ratio") {
+            if unique as f64 >= limit(&self.meta, "unique") && share >= limit(&self.meta, "failed_ratio") {
                 zone.flooded = true;
                 if unique > zone.unique_most {
                     (zone.unique_most, zone.share) = (unique, share);
@@ -95,11 +115,11 @@ impl Flood {
             }
         }
         for (key, zone) in evicted {
-            self.close(&key, zone, cx, out);
+            self.close(&key, zone, out);
         }
     }
 
-    /// Failures of one client per second, whatever the zones.
+    /// Lookups of one client per second, whatever the zones, of which nearly all fail.
     fn client(&mut self, intent: &Intent, failed: bool, at: Nanos) {
         let who = Who::new(&intent.attribution, Some(intent.client));
         if !failed && self.clients.get(&who).is_none() {
@@ -112,14 +132,14 @@ impl Flood {
         }
         second.all += 1;
         second.failed += u32::from(failed);
-        let dense = f64::from(second.failed) >= limit(&self.meta, "client_per_sec");
+        let dense = f64::from(second.all) >= limit(&self.meta, "client_per_sec");
         if dense && f64::from(second.failed) / f64::from(second.all) >= limit(&self.meta, "failed_ratio") {
-            second.most = second.most.max(second.failed);
+            second.most = second.most.max(second.all);
             cite(&mut second.tally, intent);
         }
     }
 
-    fn close(&self, key: &[u8], zone: Zone, cx: &Context<'_>, out: &mut Vec<Draft>) -> Option<Who> {
+    fn close(&self, key: &[u8], zone: Zone, out: &mut Vec<Draft>) -> Option<Who> {
         if !zone.flooded {
             return None;
         }
@@ -130,7 +150,7 @@ impl Flood {
         let mut draft = Draft::new(&self.meta.id, Severity::High, title);
         zone.tally.fill(&mut draft);
         draft.why = format!(
-            "At most {} different names within the window, {:.0} % of the questions failed, {} clients asked.",
+            "At most {} different first labels within the window, {:.0} % of the questions failed, {} clients asked.",
             zone.unique_most,
             zone.share * 100.0,
             zone.clients.len()
@@ -138,13 +158,6 @@ impl Flood {
         let asked_by = top.map(|(who, _)| who.clone());
         draft.subject = asked_by.as_ref().map_or_else(|| format!("zone {target}"), Who::text);
         draft.workload = asked_by.as_ref().and_then(Who::workload);
-        let in_cluster = cx.knowledge.cluster_domain().is_some_and(|zone| zone.wire() == key);
-        let hour =
-            draft.seen.zip(self.since).is_some_and(|(seen, since)| seen.hi.since(since) >= 3_600_000_000_000);
-        if in_cluster && !hour {
-            draft.severity = draft.severity.lowered();
-            draft.graded.push("baseline: less than an hour".to_owned());
-        }
         draft.target = target;
         out.push(draft);
         asked_by
@@ -154,13 +167,39 @@ impl Flood {
         if second.most == 0 {
             return;
         }
-        let title = format!("{} fails {} times per second", who.text(), second.most);
+        let title =
+            format!("{} asks {} times per second and is nearly always denied", who.text(), second.most);
         let mut draft = Draft::new(&self.meta.id, Severity::High, title);
         second.tally.fill(&mut draft);
         draft.subject = who.text();
         draft.workload = who.workload();
         draft.target = ".".to_owned();
-        draft.why = format!("{} failed lookups within one second, over several zones.", second.most);
+        draft.why = format!("{} lookups within one second, over several zones.", second.most);
+        out.push(draft);
+    }
+
+    /// The whole cluster, one grade lower without an hour to compare with.
+    fn close_everyone(&mut self, out: &mut Vec<Draft>) {
+        let Everyone { most, clients, tally, .. } = std::mem::take(&mut self.everyone);
+        if most == 0.0 {
+            return;
+        }
+        let title = "More names are denied in the whole cluster than before";
+        let mut draft = Draft::new(&self.meta.id, Severity::High, title);
+        tally.fill(&mut draft);
+        draft.subject = "cluster".to_owned();
+        draft.target = ".".to_owned();
+        let top =
+            clients.iter().max_by_key(|(_, count)| **count).map(|(who, _)| who.text()).unwrap_or_default();
+        draft.why = format!(
+            "{most:.0} denied lookups per second over the window, of {} clients; {top} was denied most often.",
+            clients.len()
+        );
+        let past = draft.seen.zip(self.since).map_or(0, |(seen, since)| seen.lo.since(since) / 1_000_000_000);
+        if past < HOUR_SECS {
+            draft.severity = draft.severity.lowered();
+            draft.graded.push(format!("baseline: {} min instead of an hour", past / 60));
+        }
         out.push(draft);
     }
 }
@@ -204,26 +243,51 @@ fn cite(tally: &mut Tally, intent: &Intent) {
     });
 }
 
-/// More denied intents in this second than the catalogue's rate and than the median second of the hour allows.
-fn cluster_rate(meta: &RuleMeta, zone: &mut Zone, at: Nanos) -> bool {
+fn first_label(name: &Name) -> u64 {
+    use std::hash::BuildHasher;
+    FixedState::default().hash_one(name.labels().next().unwrap_or_default())
+}
+
+/// Denials per second over the window, against the catalogue's rate and the median second of the hour before.
+fn everyone(meta: &RuleMeta, all: &mut Everyone, intent: &Intent, at: Nanos) {
     let now = at.0.div_euclid(1_000_000_000);
-    match zone.seconds.back_mut() {
-        Some((second, count)) if *second == now => *count += 1,
-        _ => zone.seconds.push_back((now, 1)),
+    let window = (limit_ns(meta, "window_secs") / 1_000_000_000).max(1);
+    match all.seconds.back_mut() {
+        // Intents come in order but for small skews; those count where they arrive.
+        Some((second, count)) if *second >= now => *count = count.saturating_add(1),
+        _ => all.seconds.push_back((now, 1)),
     }
-    while zone.seconds.front().is_some_and(|(second, _)| now - second > 3_600) {
-        zone.seconds.pop_front();
+    while all.seconds.front().is_some_and(|(second, _)| now - second > HOUR_SECS) {
+        all.seconds.pop_front();
     }
-    let current = zone.seconds.back().map_or(0, |(_, count)| *count);
-    if f64::from(current) < limit(meta, "cluster_per_sec") {
-        return false;
+    let inside = all.seconds.iter().rev().take_while(|(second, _)| now - second < window);
+    let rate = inside.map(|(_, count)| f64::from(*count)).sum::<f64>() / window as f64;
+    if rate <= limit(meta, "cluster_per_sec") {
+        return;
     }
-    let mut counts: Vec<u32> = zone.seconds.iter().rev().skip(1).map(|(_, count)| *count).collect();
+    if all.needed.0 != now {
+        let median = median_before(&all.seconds, now - window);
+        let needed = (limit(meta, "cluster_factor") * median).max(limit(meta, "cluster_per_sec"));
+        all.needed = (now, needed);
+    }
+    if rate > all.needed.1 {
+        all.most = all.most.max(rate);
+        let who = Who::new(&intent.attribution, Some(intent.client));
+        if all.clients.len() < CLIENTS_MAX || all.clients.contains_key(&who) {
+            *all.clients.entry(who).or_default() += 1;
+        }
+        cite(&mut all.tally, intent);
+    }
+}
+
+/// The median second of the hour that ends at `until`; seconds without denials count as zero.
+fn median_before(seconds: &VecDeque<(i64, u32)>, until: i64) -> f64 {
+    let mut counts: Vec<u32> =
+        seconds.iter().filter(|(second, _)| *second <= until).map(|(_, count)| *count).collect();
     counts.sort_unstable();
-    // Seconds without any denied name count as zero, so the median is over the whole hour.
-    let quiet = 3_600usize.saturating_sub(counts.len());
-    let median = if quiet >= 1_800 { 0 } else { counts.get(1_800 - quiet).copied().unwrap_or(0) };
-    f64::from(current) > limit(meta, "cluster_factor") * f64::from(median)
+    let (half, hour) = (HOUR_SECS as usize / 2, HOUR_SECS as usize);
+    let quiet = hour.saturating_sub(counts.len());
+    if quiet >= half { 0.0 } else { counts.get(half - quiet).map_or(0.0, |count| f64::from(*count)) }
 }
 
 impl Rule for Flood {
@@ -238,15 +302,18 @@ impl Rule for Flood {
         }
     }
 
-    fn finish(&mut self, cx: &Context<'_>, out: &mut Vec<Draft>) {
-        let mut named = Vec::new();
+    fn finish(&mut self, _: &Context<'_>, out: &mut Vec<Draft>) {
+        let (mut named, from) = (Vec::new(), out.len());
         for (key, zone) in self.zones.drain() {
-            named.extend(self.close(&key, zone, cx, out));
+            named.extend(self.close(&key, zone, out));
         }
         for (who, second) in self.clients.drain() {
             if !named.contains(&who) {
                 self.close_client(&who, second, out);
             }
+        }
+        if out.len() == from {
+            self.close_everyone(out);
         }
     }
 

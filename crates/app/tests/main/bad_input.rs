@@ -256,6 +256,33 @@ fn findings_fail_a_script_only_when_asked() {
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
 }
 
+#[test]
+fn coverage_comes_before_findings_and_suppressed_findings_fail_nothing() {
+    let work = tempfile::tempdir().unwrap();
+    // `recon` has findings, and nobody covers more than all.
+    let both = &["--fail-on", "high", "--fail-coverage-below", "100.1"];
+    let output = investigate(work.path(), &[&recording("recon")], both);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    let found = String::from_utf8(output.stdout).unwrap();
+    let rules: std::collections::BTreeSet<String> = findings(work.path())
+        .lines()
+        .filter_map(|line| line.split("\"rule\":\"").nth(1)?.get(..3).map(str::to_owned))
+        .collect();
+    assert!(found.contains("Findings  critical 1  high") && !found.contains("suppressed"), "{found}");
+    let mut profile = "apiVersion: truename/v1\nkind: Profile\nsuppressions:\n".to_owned();
+    for rule in &rules {
+        profile.push_str(&format!("  - {{rule: {rule}, reason: drill, expires: 2030-01-01T00:00:00Z}}\n"));
+    }
+    fs::write(work.path().join("quiet.yaml"), profile).unwrap();
+    fs::remove_dir_all(work.path().join("case")).unwrap();
+    let output =
+        investigate(work.path(), &[&recording("recon")], &["--fail-on", "info", "--profile", "quiet.yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("Findings  critical 0  high 0  medium 0  low 0  info 0  suppressed 2"), "{shown}");
+    assert!(shown.contains("[suppressed]") && !shown.contains("Incidents"), "{shown}");
+}
+
 /// The recording's log lines as syslog would have them: no year, no zone, one hour east.
 fn as_syslog(text: &str) -> String {
     text.lines().fold(String::new(), |mut out, line| {

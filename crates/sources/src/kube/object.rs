@@ -51,10 +51,12 @@ const IRRELEVANT: [&str; 12] = [
 ];
 
 /// ConfigMaps that configure cluster DNS, by name, in `kube-system`.
-pub const DNS_CONFIG_MAPS: [&str; 4] = ["coredns", "coredns-custom", "node-local-dns", "kube-dns"];
+pub const DNS_CONFIG_MAPS: [&str; 5] =
+    ["coredns", "coredns-custom", "node-local-dns", "kube-dns", "rke2-coredns-rke2-coredns"];
 
-/// Kinds of other groups whose specification changes what names exist.
-const KEPT_OTHERS: [&str; 3] = ["ServiceEntry", "ServiceImport", "ServiceExport"];
+/// Kinds of other groups whose specification says what names and addresses exist, or how they are answered (OpenShift's
+/// `DNS`).
+const KEPT_OTHERS: [&str; 5] = ["ServiceEntry", "ServiceImport", "ServiceExport", "ServiceCIDR", "DNS"];
 
 /// Longest specification kept of those, octets of JSON.
 const KEPT_SPEC_MAX: usize = 64 << 10;
@@ -102,11 +104,11 @@ fn content(value: &Value, kind: &str, group: Option<&str>, meta: &Meta) -> Objec
         "Node" if own("") => Object::Node(node(value)),
         "Namespace" if own("") => Object::Namespace,
         "ConfigMap" if own("") => Object::ConfigMap(config_map(value, meta)),
-        "ReplicationController" if own("") => Object::Controller(kind.to_owned(), controller(value)),
+        "ReplicationController" if own("") => Object::Controller(kind.to_owned(), controller(value, meta)),
         "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" if own("apps") || own("extensions") => {
-            Object::Controller(kind.to_owned(), controller(value))
+            Object::Controller(kind.to_owned(), controller(value, meta))
         }
-        "Job" | "CronJob" if own("batch") => Object::Controller(kind.to_owned(), controller(value)),
+        "Job" | "CronJob" if own("batch") => Object::Controller(kind.to_owned(), controller(value, meta)),
         _ if is_policy(kind) => Object::Policy(qualified(kind, group), Arc::new(policy_spec(value))),
         _ => Object::Other(qualified(kind, group), Arc::new(other_spec(value, kind))),
     }
@@ -356,12 +358,45 @@ fn config_map(value: &Value, meta: &Meta) -> ConfigMap {
     }
 }
 
-fn controller(value: &Value) -> Controller {
-    let mut found = images(value, &["spec", "template", "spec", "containers"]);
-    if found.is_empty() {
-        found = images(value, &["spec", "jobTemplate", "spec", "template", "spec", "containers"]);
+/// Namespaces that installers put cluster DNS into: of controllers there more than the images is kept.
+const DNS_NAMESPACES: [&str; 2] = ["kube-system", "openshift-dns"];
+
+/// Longest text kept of a command or a volume, octets.
+const KEPT_TEXT_MAX: usize = 4 << 10;
+
+fn controller(value: &Value, meta: &Meta) -> Controller {
+    let template = ["spec", "template", "spec"];
+    let job = ["spec", "jobTemplate", "spec", "template", "spec"];
+    let path = if at(value, &template).is_some() { &template[..] } else { &job[..] };
+    let Some(pod) = at(value, path) else { return Controller::default() };
+    let images = images(pod, &["containers"]);
+    if !DNS_NAMESPACES.contains(&meta.namespace.as_str()) {
+        return Controller { images, ..Controller::default() };
     }
-    Controller { images: found }
+    let containers = || list(pod, &["containers"]).chain(list(pod, &["initContainers"]));
+    let args = containers().map(|container| {
+        let words = texts(container, &["command"]).into_iter().chain(texts(container, &["args"]));
+        bounded(words.collect::<Vec<_>>().join(" "))
+    });
+    let mounts = containers().flat_map(|container| list(container, &["volumeMounts"])).map(|mount| {
+        bounded(format!(
+            "{} at {} {}",
+            text(mount, &["name"]),
+            text(mount, &["mountPath"]),
+            text(mount, &["subPath"])
+        ))
+    });
+    // A volume is its name and its source as JSON: which ConfigMap, which of its items, which path of the host.
+    let volumes = list(pod, &["volumes"]).map(|volume| bounded(volume.to_string()));
+    Controller { images, args: args.collect(), volumes: volumes.chain(mounts).collect() }
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() > KEPT_TEXT_MAX {
+        let end = (0..=KEPT_TEXT_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
 }
 
 /// The policy's `spec`; Cilium may have `specs`, then both are kept under their names.

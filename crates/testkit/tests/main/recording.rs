@@ -66,6 +66,19 @@ impl Recording {
         lies.map(|line| (line.client, line.port, line.id)).collect()
     }
 
+    /// Adds a file.
+    pub(crate) fn with_file(mut self, name: &str, bytes: Vec<u8>) -> Self {
+        self.files.push((name.to_owned(), bytes));
+        self
+    }
+
+    /// Address of a client that asked for `name`, and a time at which it did, Unix nanoseconds.
+    pub(crate) fn asker(&self, name: &str) -> (IpAddr, i64) {
+        let lines: Vec<_> = self.case.truth.iter().filter(|line| line.name == name).collect();
+        let middle = lines[lines.len() / 2];
+        (middle.client, middle.t_ns)
+    }
+
     /// Takes out the files that `drops` names.
     pub(crate) fn without_files(mut self, drops: &dyn Fn(&str) -> bool) -> Self {
         self.files.retain(|(name, _)| !drops(name));

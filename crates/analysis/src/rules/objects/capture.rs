@@ -1,7 +1,8 @@
 //! H09: names that the search list captures, seen from the objects and from the lookups.
 //!
 //! Enters: intents (captured, and resolved as they were given), namespaces and services; leaves: a draft per name that
-//! is, or can be, captured. Deliberately absent: namespaces that merely share a name with a top-level domain.
+//! is, or can be, captured, and one of the lowest grade per namespace or service that merely bears the name of a
+//! top-level domain. Deliberately absent: captures by a wildcard of the node's own domain.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +16,10 @@ use crate::rules::lookup;
 use crate::rules::names::{ClusterName, is_tld, label_text, shown};
 use crate::rules::who::Who;
 
-/// Namespaces whose name alone captures cluster names written with fewer labels (CVE-2022-2835).
-const RESERVED: [&str; 3] = ["svc", "pod", "arpa"];
+/// Namespaces whose name alone captures names written with fewer labels (CVE-2022-2835), or special ones.
+const RESERVED: [&str; 7] = ["svc", "pod", "local", "cluster", "internal", "localdomain", "arpa"];
+/// Namespaces and services told of that merely have such names.
+const NAMED_MAX: usize = 1_024;
 
 #[derive(Debug)]
 struct Captured {
@@ -118,19 +121,129 @@ impl Captures {
             draft.target = shown(name);
             out.push(draft);
         }
-        for namespace in RESERVED.iter().filter(|name| ever.namespaces.contains_key(**name)) {
-            let title = format!("Namespace {namespace} captures names written for the cluster");
-            let mut draft = Draft::new(&meta.id, Severity::Medium, title);
-            draft.why = "`a.b.svc` then means a service of this namespace to every search list.".to_owned();
-            draft.subject = creator(ever.namespaces.get(*namespace).and_then(Option::as_ref))
-                .unwrap_or_else(|| format!("Namespace {namespace}"));
-            draft.target = format!("Namespace {namespace}");
-            if let Some((when, record)) = ever.first_records.get(&((*namespace).to_owned(), String::new())) {
-                draft.seen = when.interval();
-                draft.evidence.push((draft.seen.map(|at| at.lo), *record, draft.target.clone()));
+        shadows(meta, ever, out);
+        self.named(meta, ever, out);
+    }
+
+    /// Objects that bear the name of a top-level domain or a reserved one and capture nothing that anyone asked for.
+    fn named(&self, meta: &RuleMeta, ever: &State, out: &mut Vec<Draft>) {
+        let guilty: BTreeSet<(String, String)> = out
+            .iter()
+            .filter(|draft| draft.rule == meta.id)
+            .flat_map(|draft| &draft.objects)
+            .map(|object| (object.namespace.clone(), object.name.clone()))
+            .collect();
+        let of_namespace = |name: &str| guilty.iter().any(|(namespace, _)| namespace == name);
+        for name in ever.namespaces.keys().filter(|name| !is_tld_capture(&guilty, name)).take(NAMED_MAX) {
+            let reserved = RESERVED.contains(&name.as_str());
+            if !(reserved || is_tld(name.as_bytes())) || (reserved && of_namespace(name)) {
+                continue;
             }
-            out.push(draft);
+            let severity = if reserved { reserved_severity(name, ever) } else { Severity::Info };
+            let why = if reserved {
+                format!(
+                    "A name that ends in `.{name}` then means a service of this namespace to every search list."
+                )
+            } else {
+                format!(
+                    "A public name below `{name}` is captured as soon as this namespace has a service of that name."
+                )
+            };
+            let title = format!("Namespace {name} bears a name that search lists capture by");
+            let key = (name.clone(), String::new());
+            out.push(named_draft(meta, severity, title, why, format!("Namespace {name}"), &key, ever));
         }
+        let services = ever.services.keys().filter(|key| is_tld(key.1.as_bytes()) && !guilty.contains(*key));
+        for key in services.take(NAMED_MAX) {
+            let target = format!("Service {}/{}", key.0, key.1);
+            let title = format!("{target} bears a name that search lists capture by");
+            let why = format!(
+                "For pods of {} a public name below `{}` is captured as soon as an endpoint of this service has that name.",
+                key.0, key.1
+            );
+            out.push(named_draft(meta, Severity::Info, title, why, target, key, ever));
+        }
+    }
+}
+
+/// True if a finding already tells of a capture by this namespace's name.
+fn is_tld_capture(guilty: &BTreeSet<(String, String)>, namespace: &str) -> bool {
+    guilty.iter().any(|(of, service)| of == namespace && !is_tld(service.as_bytes()))
+}
+
+/// `vault.prod.svc` is caught by an endpoint `vault` of service `prod` in namespace `svc`: a service named like a
+/// namespace makes it real.
+fn reserved_severity(namespace: &str, ever: &State) -> Severity {
+    let caught = |key: &(String, String)| key.0 == namespace && ever.namespaces.contains_key(&key.1);
+    if ever.services.keys().any(caught) { Severity::Critical } else { Severity::High }
+}
+
+fn named_draft(
+    meta: &RuleMeta,
+    severity: Severity,
+    title: String,
+    why: String,
+    target: String,
+    key: &(String, String),
+    ever: &State,
+) -> Draft {
+    let mut draft = Draft::new(&meta.id, severity, title);
+    draft.why = why;
+    let actor = if key.1.is_empty() {
+        ever.namespaces.get(&key.0).and_then(Option::as_ref)
+    } else {
+        ever.service_creators.get(key)
+    };
+    draft.subject = creator(actor).unwrap_or_else(|| target.clone());
+    draft.actor = actor.cloned();
+    if let Some((when, record)) = ever.first_records.get(key) {
+        draft.seen = when.interval();
+        draft.evidence.push((draft.seen.map(|at| at.lo), *record, target.clone()));
+    }
+    draft.objects.push(match ever.services.get(key) {
+        Some((meta, _)) => ObjectRef {
+            kind: "Service".to_owned(),
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+        },
+        None => ObjectRef { kind: "Namespace".to_owned(), name: key.0.clone(), ..ObjectRef::default() },
+    });
+    draft.target = target;
+    draft
+}
+
+/// A service named like another namespace, with an endpoint named like a service there: `redis.shop` asked in P is
+/// answered by endpoint `redis` of P's service `shop`.
+fn shadows(meta: &RuleMeta, ever: &State, out: &mut Vec<Draft>) {
+    for (key, (service_meta, _)) in
+        ever.services.iter().filter(|(key, _)| ever.namespaces.contains_key(&key.1))
+    {
+        if key.0 == key.1 {
+            continue;
+        }
+        let pods = ever.pods.get(&key.0).into_iter().flat_map(|pods| pods.values());
+        let hosts = pods.filter_map(|pod| pod.pod()).filter(|pod| pod.subdomain == key.1);
+        let from_pods = hosts.map(|pod| pod.hostname.clone());
+        let from_slices = ever.hostnames.get(key).into_iter().flatten().cloned();
+        let caught: BTreeSet<String> = from_pods
+            .chain(from_slices)
+            .filter(|host| ever.services.contains_key(&(key.1.clone(), host.clone())))
+            .collect();
+        let Some(first) = caught.iter().next() else { continue };
+        let name = format!("{first}.{}", key.1);
+        let title = format!("Service {}/{} captures {name} for the pods of {}", key.0, key.1, key.0);
+        let mut draft = Draft::new(&meta.id, Severity::High, title);
+        draft.why = format!(
+            "Its endpoints are named like services of namespace {}: {}.",
+            key.1,
+            caught.iter().take(8).cloned().collect::<Vec<_>>().join(", ")
+        );
+        blame(&mut draft, ever, Some(key.clone()));
+        draft.seen = draft.seen.or_else(|| service_meta.created.map(truename_model::Interval::at));
+        draft.target = name;
+        out.push(draft);
     }
 }
 

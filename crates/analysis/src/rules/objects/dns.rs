@@ -1,10 +1,10 @@
-//! H05: pods that join the cluster DNS service, and changes of that service.
+//! H05: pods that join the cluster DNS service, writes to that service, and what runs as the DNS server.
 //!
 //! Enters: steps and the cluster before them; leaves: drafts. Deliberately absent: scaling, roll-outs of CoreDNS
-//! itself, approved requesters, and what only touches metadata.
+//! itself, approved requesters, environments (never held), and metadata that nobody in the audit log wrote.
 
-use truename_model::object::Service;
-use truename_model::{ChangeKind, Object, Profile, RuleMeta, Severity};
+use truename_model::object::{Controller, Service};
+use truename_model::{ChangeKind, Profile, RuleMeta, Severity};
 
 use super::log::{Key, LivingPod, State, Step, is_approved, repository, takes};
 use crate::facts::Draft;
@@ -74,7 +74,8 @@ pub(crate) fn pod(meta: &RuleMeta, step: &Step, state: &State, profile: &Profile
     Some(draft)
 }
 
-fn is_genuine(pod: &LivingPod, profile: &Profile) -> bool {
+/// True for a pod of CoreDNS itself, by its owner's name and its image.
+pub(crate) fn is_genuine(pod: &LivingPod, profile: &Profile) -> bool {
     let Some((_, owner)) = pod.owner() else { return false };
     let listed = profile
         .infrastructure
@@ -135,6 +136,8 @@ fn own_service(step: &Step, before: Option<&Service>, after: &Service) -> Option
                 "(the cluster DNS service) got external addresses",
             )
         })
+        // The catalogue counts every write; only of the audit log is it known that somebody wrote.
+        .or_else(|| changed(step.person().is_some(), "(the cluster DNS service) was written to"))
 }
 
 fn claims_address(before: Option<&Service>, after: &Service, state: &State) -> Option<&'static str> {
@@ -147,29 +150,60 @@ fn claims_address(before: Option<&Service>, after: &Service, state: &State) -> O
     (claims(after) && !before.is_some_and(claims)).then_some("claims the address of the cluster DNS service")
 }
 
-/// H05 for the Deployment or DaemonSet of CoreDNS itself: another image than before.
+/// True for the Deployment or DaemonSet of CoreDNS itself.
+pub(crate) fn is_server_workload(step: &Step, kind: &str) -> bool {
+    NAMESPACES.contains(&step.meta.namespace.as_str())
+        && matches!(kind, "Deployment" | "DaemonSet")
+        && is_server(&step.meta.name)
+}
+
+/// H05 for the Deployment or DaemonSet of CoreDNS itself: image, command, arguments or volumes became others.
 pub(crate) fn controller(
     meta: &RuleMeta,
     step: &Step,
-    before: Option<&[String]>,
+    before: Option<&Controller>,
+    after: &Controller,
     profile: &Profile,
 ) -> Option<Draft> {
-    let Object::Controller(kind, controller) = &*step.object else { return None };
-    let concerned = step.meta.namespace == "kube-system"
-        && matches!(kind.as_str(), "Deployment" | "DaemonSet")
-        && is_server(&step.meta.name);
     let before = before?;
-    if !concerned || is_approved(step.actor.as_ref(), &profile.approved_requesters) {
+    let gone = step.kind == ChangeKind::Deleted;
+    if gone || is_approved(step.actor.as_ref(), &profile.approved_requesters) {
         return None;
     }
-    // A new tag is an upgrade; another name is another program.
-    let changed = controller
-        .images
-        .iter()
-        .find(|image| !before.iter().any(|old| repository(old) == repository(image)))?;
-    let title = format!("{} runs another program as the cluster DNS server", step.object_ref());
-    let mut draft = Draft::new(&meta.id, Severity::Critical, title);
+    let same_program = |image: &String| before.images.iter().any(|old| repository(old) == repository(image));
+    let other_program = after.images.iter().find(|image| !same_program(image));
+    let mut changed = Vec::new();
+    for (what, old, new) in [
+        ("image", &before.images, &after.images),
+        ("command", &before.args, &after.args),
+        ("volumes", &before.volumes, &after.volumes),
+    ] {
+        changed.extend(difference(what, old, new));
+    }
+    // A new tag of the same image and nothing else is how an upgrade looks.
+    let upgrade = other_program.is_none() && before.args == after.args && before.volumes == after.volumes;
+    let (severity, title) = match other_program {
+        _ if changed.is_empty() => return None,
+        Some(_) => (Severity::Critical, "runs another program as the cluster DNS server"),
+        None if upgrade => (Severity::Medium, "runs another version of the cluster DNS server"),
+        None => (Severity::Critical, "runs the cluster DNS server in another way"),
+    };
+    let mut draft = Draft::new(&meta.id, severity, format!("{} {title}", step.object_ref()));
     step.fill(&mut draft);
-    draft.why = format!("Its image became {changed}; before it was {}.", before.join(", "));
+    draft.why = format!("{}.", changed.join("; "));
+    if upgrade {
+        draft.graded.push("only the tag of the same image changed, as an upgrade does".to_owned());
+    }
     Some(draft)
+}
+
+/// What is new and what is gone, in one phrase; order does not count.
+fn difference(what: &str, old: &[String], new: &[String]) -> Option<String> {
+    let only = |of: &[String], other: &[String]| -> Vec<String> {
+        of.iter().filter(|text| !other.contains(text)).take(4).cloned().collect()
+    };
+    let (added, removed) = (only(new, old), only(old, new));
+    let none = |texts: &[String]| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
+    (!(added.is_empty() && removed.is_empty()))
+        .then(|| format!("Its {what} became {}; before: {}", none(&added), none(&removed)))
 }

@@ -4,11 +4,11 @@
 //! cluster as it stood. The same version told by two sources is one step with all its records and its actor.
 //! Deliberately absent: objects that no rule looks at, and pod updates that change nothing a rule reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use truename_model::object::{Pod, Service};
+use truename_model::object::{EndpointSlice, Pod, Service};
 use truename_model::{
     Actor, ChangeKind, ChangeSource, ClusterChange, Meta, Nanos, Object, ObjectRef, ObservedAt, RecordRef,
 };
@@ -98,8 +98,22 @@ pub(crate) fn is_approved(actor: Option<&Arc<Actor>>, approved: &[String]) -> bo
     })
 }
 
+/// ConfigMaps that configure cluster DNS, in `kube-system`; OpenShift's lies elsewhere.
+const DNS_MAPS: [&str; 5] =
+    ["coredns", "coredns-custom", "node-local-dns", "kube-dns", "rke2-coredns-rke2-coredns"];
+const OPENSHIFT_MAP: (&str, &str) = ("openshift-dns", "dns-default");
+
+/// True for a ConfigMap that configures cluster DNS.
+pub(crate) fn is_dns_map(meta: &Meta) -> bool {
+    let (namespace, name) = (meta.namespace.as_str(), meta.name.as_str());
+    (namespace == "kube-system" && DNS_MAPS.contains(&name)) || (namespace, name) == OPENSHIFT_MAP
+}
+
 /// Changes kept; more are counted as evictions.
 const STEPS_MAX: usize = 2_000_000;
+
+/// Endpoint names kept per service.
+const HOSTNAMES_MAX: usize = 256;
 
 /// All changes that rules look at.
 #[derive(Debug, Default)]
@@ -144,7 +158,7 @@ impl Log {
             | Object::Namespace
             | Object::Node(_)
             | Object::Controller(..) => true,
-            Object::ConfigMap(map) => change.meta.namespace == "kube-system" && !map.data.is_empty(),
+            Object::ConfigMap(_) => is_dns_map(&change.meta),
             Object::Pod(pod) => {
                 let known = self.pods.get(&change.meta.uid);
                 let same = known.is_some_and(|(meta, object)| {
@@ -163,7 +177,7 @@ impl Log {
                 // A creation with its author is kept even when a watch has told of the pod already.
                 !same || (change.actor.is_some() && change.kind == ChangeKind::Created)
             }
-            Object::Other(kind, _) => kind == "ServiceCIDR",
+            Object::Other(kind, _) => matches!(kind.as_str(), "ServiceCIDR" | "DNS"),
             Object::Policy(..) => false,
         }
     }
@@ -290,6 +304,8 @@ pub(crate) struct State {
     pub(crate) pods: BTreeMap<String, BTreeMap<String, LivingPod>>,
     pub(crate) namespaces: BTreeMap<String, Option<Arc<Actor>>>,
     pub(crate) service_creators: BTreeMap<Key, Arc<Actor>>,
+    /// Host names that slices give to endpoints of a Service, up to a bound.
+    pub(crate) hostnames: BTreeMap<Key, BTreeSet<String>>,
     /// First record of each Service and (with an empty name) of each Namespace.
     pub(crate) first_records: BTreeMap<Key, (ObservedAt, RecordRef)>,
 }
@@ -317,6 +333,7 @@ impl State {
                 self.services.insert(step.key(), (Arc::clone(&step.meta), service.clone()));
             }
             Object::Pod(pod) => self.fold_pod(step, gone || is_over(pod)),
+            Object::EndpointSlice(slice) if !gone => self.fold_hostnames(step, slice),
             Object::Namespace if gone => {
                 self.namespaces.remove(&step.meta.name);
             }
@@ -326,6 +343,19 @@ impl State {
                 *entry = entry.take().or(creator);
             }
             _ => {}
+        }
+    }
+
+    fn fold_hostnames(&mut self, step: &Step, slice: &EndpointSlice) {
+        let label = step.meta.labels.get("kubernetes.io/service-name");
+        let service = if slice.legacy { Some(&step.meta.name) } else { label };
+        let hosts = || slice.endpoints.iter().filter_map(|endpoint| endpoint.hostname.as_ref());
+        let Some(service) = service.filter(|_| hosts().next().is_some()) else { return };
+        let known = self.hostnames.entry((step.meta.namespace.clone(), service.clone())).or_default();
+        for host in hosts() {
+            if known.len() < HOSTNAMES_MAX {
+                known.insert(host.clone());
+            }
         }
     }
 

@@ -14,15 +14,17 @@ mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use truename_cluster::history::Kind;
+use truename_model::object::Controller;
 use truename_model::{
     ChangeKind, ClusterChange, Diagnostic, Explanation, Interval, Judged, Name, Nanos, Object, ObservedAt,
     OriginId, Rcode, RecordRef, Response, Rtype, RuleMeta, Severity, Transaction, Vantage, Verdict,
 };
 
 use self::capture::Captures;
-use self::corefile::{Running, Version};
+use self::corefile::{Running, Targets, Version};
 use self::log::{Key, Log, State, Step};
 use self::slices::Orphan;
 use super::bounded::{Table, Tally, limit};
@@ -419,7 +421,8 @@ struct Walk<'a> {
     ranges: Ranges,
     removed: slices::Removed,
     selector_drafts: BTreeMap<Key, Draft>,
-    images: BTreeMap<Key, Vec<String>>,
+    controllers: BTreeMap<(String, Key), Controller>,
+    operators: BTreeMap<Key, Arc<serde_json::Value>>,
     versions: Vec<Version>,
     approved: BTreeMap<Key, Version>,
     tampered: Vec<(Draft, String, BTreeSet<u32>)>,
@@ -444,7 +447,8 @@ impl<'a> Walk<'a> {
             ranges,
             removed: BTreeMap::new(),
             selector_drafts: BTreeMap::new(),
-            images: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+            operators: BTreeMap::new(),
             versions: Vec::new(),
             approved: BTreeMap::new(),
             tampered: Vec::new(),
@@ -462,12 +466,14 @@ impl<'a> Walk<'a> {
             Object::Service(_) => self.service(step, out),
             Object::EndpointSlice(_) => self.slice(step, suspects, out),
             Object::Pod(_) => self.pod(step, out),
-            Object::ConfigMap(_) if corefile::concerns(step) => self.config(step),
-            Object::Controller(_, controller) => {
-                let before = self.images.get(&step.key()).map(Vec::as_slice);
-                out.extend(dns::controller(&self.metas.h05, step, before, self.cx.profile));
-                self.images.insert(step.key(), controller.images.clone());
+            Object::ConfigMap(_) => self.config(step),
+            Object::Controller(kind, controller) if dns::is_server_workload(step, kind) => {
+                let key = (kind.clone(), step.key());
+                let before = self.controllers.get(&key);
+                out.extend(dns::controller(&self.metas.h05, step, before, controller, self.cx.profile));
+                self.controllers.insert(key, controller.clone());
             }
+            Object::Other(kind, spec) if kind == corefile::OPERATOR => self.operator(step, spec, out),
             _ => {}
         }
         self.state.fold(step);
@@ -493,19 +499,17 @@ impl<'a> Walk<'a> {
         }
         let approved = log::is_approved(step.actor.as_ref(), &profile.approved_requesters);
         if !approved {
-            let zone = self.zone.as_ref();
-            out.extend(service::external_name(
-                &self.metas.h07,
-                step,
-                before.as_ref(),
-                service,
-                zone,
-                profile,
-            ));
+            // Only a new ExternalName asks what the others lead to.
+            let others = if service.service_type == "ExternalName" {
+                self.alias_targets(&step.key())
+            } else {
+                Vec::new()
+            };
+            let around = service::Around { zone: self.zone.as_ref(), profile, targets: &others };
+            out.extend(service::external_name(&self.metas.h07, step, before.as_ref(), service, &around));
         }
         if let Some(before) = before.filter(|_| !approved)
             && let Some(draft) = service::selector_removed(&self.metas.h06, step, &before, service)
-            && !dns::is_dns_service(&step.key())
         {
             if let Some(at) = step.at {
                 self.removed.insert(step.key(), (at, before));
@@ -519,17 +523,22 @@ impl<'a> Walk<'a> {
         }
     }
 
+    fn alias_targets(&self, but: &Key) -> Vec<Name> {
+        self.aliases.iter().filter(|(key, _)| *key != but).map(|(_, (target, _))| target.clone()).collect()
+    }
+
     fn slice(&mut self, step: &Step, suspects: &BTreeMap<IpAddr, Tally>, out: &mut Vec<Draft>) {
         let Some(slice) = slices::slice_of(step) else { return };
         if step.kind == ChangeKind::Deleted {
             let gone = self.orphans.iter_mut().filter(|orphan| orphan.step.meta.uid == step.meta.uid);
             gone.for_each(|orphan| orphan.until = step.at);
+            out.extend(slices::dns_slice(&self.metas.h05, step, slice, self.cx.profile));
             return;
         }
         if slices::is_made_by_controller(step, slice, self.cx.profile) {
             return;
         }
-        out.extend(slices::dns_slice(&self.metas.h05, step, slice));
+        out.extend(slices::dns_slice(&self.metas.h05, step, slice, self.cx.profile));
         if let Some((mut draft, key, ips)) =
             slices::injection(&self.metas.h03, step, slice, &self.state, &self.ranges, &self.removed)
         {
@@ -562,7 +571,7 @@ impl<'a> Walk<'a> {
         if approved {
             return;
         }
-        for mut draft in owners::joins(&self.metas.h04, step, &self.state) {
+        for mut draft in owners::joins(&self.metas.h04, step, &self.state, self.cx.profile) {
             self.name_author(step, &mut draft);
             self.joined.push((step.meta.uid.clone(), draft));
         }
@@ -587,32 +596,37 @@ impl<'a> Walk<'a> {
         if step.kind == ChangeKind::Deleted {
             return;
         }
-        let version = Version::new(step, map);
-        let key = step.key();
-        let Some(approved) = self.approved.get(&key) else {
-            let (zone, profile) = (self.zone.as_ref(), self.cx.profile);
-            match corefile::tampered_unseen(&self.metas.h08, &version, zone, profile) {
-                Some((draft, lines)) => {
-                    self.tampered.push((draft, step.meta.resource_version.clone(), lines))
-                }
-                None => drop(self.approved.insert(key, version.clone())),
-            }
-            self.versions.push(version);
-            return;
+        let (version, key) = (Version::new(step, map), step.key());
+        let targets = Targets::new(self.zone.as_ref(), self.ever.services.keys(), self.cx.profile);
+        let found = match self.approved.get(&key) {
+            Some(approved) => corefile::tampered(&self.metas.h08, approved, &version, &targets),
+            None => corefile::tampered_unseen(&self.metas.h08, &version, &targets),
         };
-        match corefile::tampered(&self.metas.h08, approved, &version, self.zone.as_ref(), self.cx.profile) {
+        match found {
             Some((draft, lines)) => self.tampered.push((draft, step.meta.resource_version.clone(), lines)),
-            None => {
-                self.approved.insert(key, version.clone());
-            }
+            None => drop(self.approved.insert(key, version.clone())),
         }
         self.versions.push(version);
+    }
+
+    /// OpenShift's `DNS` resource; the last approved state stays what the next is compared with.
+    fn operator(&mut self, step: &Step, spec: &Arc<serde_json::Value>, out: &mut Vec<Draft>) {
+        if step.kind == ChangeKind::Deleted {
+            return;
+        }
+        let before = self.operators.get(&step.key());
+        let found = before
+            .and_then(|before| corefile::operator(&self.metas.h08, step, before, spec, self.cx.profile));
+        if found.is_none() {
+            self.operators.insert(step.key(), Arc::clone(spec));
+        }
+        out.extend(found);
     }
 
     /// Pods that only a listing shows, once all of the listing is known.
     fn listed_pods(&mut self) {
         for step in &self.listed {
-            let drafts = owners::listed(&self.metas.h04, step, &self.state);
+            let drafts = owners::listed(&self.metas.h04, step, &self.state, self.cx.profile);
             self.joined.extend(drafts.into_iter().map(|draft| (step.meta.uid.clone(), draft)));
         }
     }

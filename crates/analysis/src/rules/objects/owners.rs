@@ -5,15 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use truename_model::{ChangeKind, Nanos, RuleMeta, Severity};
+use truename_model::{ChangeKind, Nanos, Profile, RuleMeta, Severity};
 
-use super::dns::is_dns_service;
+use super::dns::{is_dns_service, is_genuine};
 use super::log::{Key, LivingPod, State, Step, takes};
 use crate::facts::Draft;
 use crate::rules::bounded::limit;
 
 /// Drafts for the services that the pod of `step` joins; `state` is the cluster before the step.
-pub(crate) fn joins(meta: &RuleMeta, step: &Step, state: &State) -> Vec<Draft> {
+pub(crate) fn joins(meta: &RuleMeta, step: &Step, state: &State, profile: &Profile) -> Vec<Draft> {
     if step.kind == ChangeKind::Deleted || step.meta.deleting.is_some() {
         return Vec::new();
     }
@@ -28,7 +28,9 @@ pub(crate) fn joins(meta: &RuleMeta, step: &Step, state: &State) -> Vec<Draft> {
     {
         let selector = &service.selector;
         let joined = !selector.is_empty() && takes(selector, &step.meta.labels);
-        if !joined || before.is_some_and(|pod| takes(selector, &pod.meta.labels)) || is_dns_service(key) {
+        let known = before.is_some_and(|pod| takes(selector, &pod.meta.labels));
+        // CoreDNS beside CoreDNS is an upgrade of the add-on.
+        if !joined || known || (is_dns_service(key) && is_genuine(&newcomer, profile)) {
             continue;
         }
         let backing: Vec<&LivingPod> = state
@@ -41,7 +43,7 @@ pub(crate) fn joins(meta: &RuleMeta, step: &Step, state: &State) -> Vec<Draft> {
 }
 
 /// A pod that a listing shows beside others: the younger one has joined.
-pub(crate) fn listed(meta: &RuleMeta, step: &Step, state: &State) -> Vec<Draft> {
+pub(crate) fn listed(meta: &RuleMeta, step: &Step, state: &State, profile: &Profile) -> Vec<Draft> {
     let Some(newcomer) = state.pods.get(&step.meta.namespace).and_then(|pods| pods.get(&step.meta.name))
     else {
         return Vec::new();
@@ -53,7 +55,7 @@ pub(crate) fn listed(meta: &RuleMeta, step: &Step, state: &State) -> Vec<Draft> 
     {
         if service.selector.is_empty()
             || !takes(&service.selector, &newcomer.meta.labels)
-            || is_dns_service(key)
+            || (is_dns_service(key) && is_genuine(newcomer, profile))
         {
             continue;
         }

@@ -1,7 +1,7 @@
 //! H06: a service loses its selector; H07: an ExternalName is made out of a service, or points elsewhere.
 //!
 //! Enters: Service steps with the state before; leaves: drafts. Deliberately absent: ExternalName services that were
-//! there when the evidence begins, and creations where the profile lists no external targets.
+//! there when the evidence begins; a new target is one grade lower where the profile lists no external targets.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use truename_model::{ChangeKind, Name, Profile, RuleMeta, Severity};
 
 use super::log::Step;
 use crate::facts::Draft;
-use crate::rules::names::{ClusterName, label_text, registrable_name};
+use crate::rules::names::{ClusterName, label_text, registrable_name, shown};
 use crate::text::glob;
 
 /// H06: the selector is gone.
@@ -32,14 +32,21 @@ pub(crate) fn selector_removed(
     Some(draft)
 }
 
+/// What H07 knows of the cluster.
+pub(crate) struct Around<'a> {
+    pub(crate) zone: Option<&'a Name>,
+    pub(crate) profile: &'a Profile,
+    /// Targets of the cluster's other ExternalNames.
+    pub(crate) targets: &'a [Name],
+}
+
 /// H07: the service became an ExternalName, or its target changed.
 pub(crate) fn external_name(
     meta: &RuleMeta,
     step: &Step,
     before: Option<&Service>,
     after: &Service,
-    zone: Option<&Name>,
-    profile: &Profile,
+    around: &Around<'_>,
 ) -> Option<Draft> {
     if after.service_type != "ExternalName" || matches!(step.kind, ChangeKind::Listed | ChangeKind::Deleted) {
         return None;
@@ -53,8 +60,8 @@ pub(crate) fn external_name(
         return None;
     }
     let in_place = before.is_some() && !was_external;
-    let listed = profile.external_targets.iter().any(|pattern| glob(pattern, &target));
-    let inside = inside_target(&target, &step.meta.namespace, zone);
+    let listed = around.profile.external_targets.iter().any(|pattern| glob(pattern, &target));
+    let inside = inside_target(&target, &step.meta.namespace, around.zone);
     let (severity, why) = match inside {
         Some(why) => (Severity::High, why),
         None if listed => return None,
@@ -62,12 +69,16 @@ pub(crate) fn external_name(
             Severity::High,
             "It was a service of the cluster before; its clients now leave the cluster.".to_owned(),
         ),
-        None => (Severity::Medium, drifted(old.as_deref(), &target, profile)?),
+        None => (Severity::Medium, drifted(old.as_deref(), &target, around)?),
     };
     let what = if in_place { "became an alias of" } else { "points to" };
     let mut draft = Draft::new(&meta.id, severity, format!("{} {what} {target}", step.object_ref()));
     step.fill(&mut draft);
     draft.why = why;
+    if severity == Severity::Medium && around.profile.external_targets.is_empty() {
+        draft.severity = draft.severity.lowered();
+        draft.graded.push("baseline: the profile lists no external targets".to_owned());
+    }
     Some(draft)
 }
 
@@ -90,17 +101,17 @@ fn inside_target(target: &str, namespace: &str, zone: Option<&Name>) -> Option<S
         .then(|| format!("It leads into namespace {other}, around policies that go by namespace."))
 }
 
-/// A target of another registrable domain, or one that the profile does not list.
-fn drifted(old: Option<&str>, target: &str, profile: &Profile) -> Option<String> {
+/// A target of another registrable domain, or one that neither the profile nor another service names.
+fn drifted(old: Option<&str>, target: &str, around: &Around<'_>) -> Option<String> {
     let name = Name::parse(target).ok()?;
+    let domain = registrable_name(&name);
     match old.and_then(|old| Name::parse(old).ok()) {
-        Some(old) => (registrable_name(&old) != registrable_name(&name)).then(|| {
-            format!(
-                "Its target was {}; the new one belongs to somebody else.",
-                crate::rules::names::shown(&old)
-            )
-        }),
-        None if profile.external_targets.is_empty() => None,
+        Some(old) => (registrable_name(&old) != domain)
+            .then(|| format!("Its target was {}; the new one belongs to somebody else.", shown(&old))),
+        None if around.profile.external_targets.is_empty() => {
+            let known = around.targets.iter().any(|other| registrable_name(other) == domain);
+            (!known).then(|| "No service of the cluster led to this domain before.".to_owned())
+        }
         None => Some("The profile does not list this target.".to_owned()),
     }
 }

@@ -126,18 +126,36 @@ fn judge(
     }
 }
 
-/// H05 for a slice of the DNS service that no controller wrote.
-pub(crate) fn dns_slice(meta: &RuleMeta, step: &Step, slice: &EndpointSlice) -> Option<Draft> {
+/// H05 for a slice of the DNS service that no controller wrote, or that a controller's hand did not remove.
+pub(crate) fn dns_slice(
+    meta: &RuleMeta,
+    step: &Step,
+    slice: &EndpointSlice,
+    profile: &Profile,
+) -> Option<Draft> {
     let key = service_of(step, slice)?;
-    if !is_dns_service(&key) || step.kind == ChangeKind::Deleted {
+    if !is_dns_service(&key) {
         return None;
     }
-    let title = format!("{} adds servers to the cluster DNS service", step.object_ref());
+    let gone = step.kind == ChangeKind::Deleted;
+    // Slices go with their service and with collections; only a person's own deletion is a write of theirs.
+    if gone && step.person().is_none_or(|actor| is_approved(Some(actor), &profile.approved_requesters)) {
+        return None;
+    }
+    let what = if gone { "is removed from" } else { "adds servers to" };
+    let title = format!("{} {what} the cluster DNS service", step.object_ref());
     let mut draft = Draft::new(&meta.id, Severity::Critical, title);
     step.fill(&mut draft);
     let addresses: Vec<&str> =
         slice.endpoints.iter().flat_map(|e| &e.addresses).take(8).map(String::as_str).collect();
-    draft.why = format!("Every pod may be sent to {} with its lookups.", addresses.join(", "));
+    draft.why = if gone {
+        format!(
+            "No pod is sent to {} with its lookups until a controller writes it again.",
+            addresses.join(", ")
+        )
+    } else {
+        format!("Every pod may be sent to {} with its lookups.", addresses.join(", "))
+    };
     Some(draft)
 }
 
