@@ -18,9 +18,10 @@ GROUPS = {
     "endpointslices": "/apis/discovery.k8s.io/v1", "deployments": "/apis/apps/v1", "replicasets": "/apis/apps/v1",
     "statefulsets": "/apis/apps/v1", "jobs": "/apis/batch/v1", "networkpolicies": "/apis/networking.k8s.io/v1",
     "clusterroles": "/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings": "/apis/rbac.authorization.k8s.io/v1",
+    "serviceimports": "/apis/multicluster.x-k8s.io/v1alpha1", "customresourcedefinitions": "/apis/apiextensions.k8s.io/v1",
     "roles": "/apis/rbac.authorization.k8s.io/v1", "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
 }
-CLUSTER_WIDE = {"namespaces", "nodes", "clusterroles", "clusterrolebindings"}
+CLUSTER_WIDE = {"namespaces", "nodes", "clusterroles", "clusterrolebindings", "customresourcedefinitions"}
 MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 
 

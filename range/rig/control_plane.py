@@ -10,6 +10,7 @@ from .netns import command
 from .pki import kubeconfig
 
 SERVICE_CIDR, POD_CIDR, DNS_ADDRESS = "10.96.0.0/12", "10.244.0.0/16", "10.96.0.10"
+SERVICE_CIDR6 = "fd00:96::/112"
 CONTROLLERS = ("endpointslice-controller,endpointslice-mirroring-controller,endpoints-controller,namespace-controller,"
                "serviceaccount-controller,replicaset-controller,deployment-controller,statefulset-controller,"
                "job-controller,garbage-collector-controller")
@@ -30,6 +31,7 @@ ADMIN_RULES = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
 DNS_RULES = [
     {"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"], "verbs": ["list", "watch"]},
     {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}]
+IMPORT_RULES = [{"apiGroups": ["multicluster.x-k8s.io"], "resources": ["serviceimports"], "verbs": ["list", "watch"]}]
 
 
 class ControlPlane:
@@ -53,25 +55,42 @@ class ControlPlane:
     def _start(self, name, argv, **more):
         return self.children.start(name, command(self.network.node, argv, **more))
 
+    def start_bare(self):
+        """etcd and the API server alone, both families, no audit: objects stay as they are written."""
+        self._start_store()
+        self._start_server(f"{SERVICE_CIDR},{SERVICE_CIDR6}", [])
+        self.role("system:coredns", DNS_RULES + IMPORT_RULES, [("ServiceAccount", "kube-system/coredns")])
+        self.account("kube-system", "coredns")
+
     def start(self):
+        self._start_store()
+        policy = self.folder / "audit-policy.yaml"
+        policy.write_text(AUDIT_POLICY)
+        self._start_server(SERVICE_CIDR, [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_path}",
+                                          "--audit-log-mode=blocking-strict", "--audit-log-maxsize=1000"])
+        self._start_controllers()
+
+    def _start_store(self):
         self._start("etcd", [parts.binary("etcd"), f"--data-dir={self.folder}/etcd", "--unsafe-no-fsync",
                              "--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
                              "--listen-peer-urls=http://127.0.0.1:2380", "--log-level=error"])
-        policy = self.folder / "audit-policy.yaml"
-        policy.write_text(AUDIT_POLICY)
+
+    def _start_server(self, services, more):
         pki = self.pki
         self._start("kube-apiserver", [
             parts.binary("kube-apiserver"), "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443",
-            "--bind-address=10.10.0.1", "--advertise-address=10.10.0.1", f"--service-cluster-ip-range={SERVICE_CIDR}",
+            "--bind-address=10.10.0.1", "--advertise-address=10.10.0.1", f"--service-cluster-ip-range={services}",
             f"--tls-cert-file={pki}/apiserver.crt", f"--tls-private-key-file={pki}/apiserver.key",
             f"--client-ca-file={pki}/ca.crt", "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={pki}/sa.key", f"--service-account-signing-key-file={pki}/sa.key",
             "--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount",
-            f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_path}",
-            "--audit-log-mode=blocking-strict", "--audit-log-maxsize=1000", f"--cert-dir={self.folder}/apiserver-certs",
+            *more, f"--cert-dir={self.folder}/apiserver-certs",
             "--enable-priority-and-fairness=false"])
         self.admin = self.client("admin")
         self._wait_ready()
+
+    def _start_controllers(self):
+        pki = self.pki
         self._start("kube-controller-manager", [
             parts.binary("kube-controller-manager"), f"--controllers={CONTROLLERS}", "--leader-elect=false",
             f"--kubeconfig={kubeconfig(pki, 'kcm')}", f"--service-account-private-key-file={pki}/sa.key",

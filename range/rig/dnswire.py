@@ -8,7 +8,8 @@ import struct
 from dataclasses import dataclass, field
 
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "HINFO": 13, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33,
-         "OPT": 41, "IXFR": 251, "AXFR": 252, "ANY": 255, "HTTPS": 65}
+         "NAPTR": 35, "OPT": 41, "DS": 43, "RRSIG": 46, "NSEC": 47, "DNSKEY": 48, "SVCB": 64, "HTTPS": 65, "IXFR": 251,
+         "AXFR": 252, "ANY": 255, "CAA": 257}
 TYPE_NAMES = {number: name for name, number in TYPES.items()}
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED", 9: "NOTAUTH"}
 CLASSES = {"IN": 1, "CH": 3, "ANY": 255}

@@ -1,11 +1,12 @@
 """Tests of the range's pure parts; no root, no network. Run by range/check and by `python3 -m unittest rig.selftest`."""
 import struct
 import tempfile
+import time
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
 
-from . import dnswire, fstrm, scenario
+from . import answers, cells, dnswire, fstrm, scenario
 from .record import make_older
 from .truth import Truth, transport
 
@@ -100,6 +101,50 @@ class WhoAsked(unittest.TestCase):
             self.assertEqual(known._class(name, "A", 1, at), wanted, name)
         self.assertEqual(known._class("cluster.local.", "AXFR", 1, 0), "other")
         self.assertEqual(known._class("example.com.", "A", 1, 0, "SERVFAIL"), "other")
+
+
+class Answers(unittest.TestCase):
+    def ask(self, name="a.example.", kind="A", flags="rd"):
+        return answers.Question({"q": [name, kind, "IN", flags]})
+
+    def test_a_question_says_what_its_words_say_and_no_more(self):
+        wire = self.ask("we\\.ird\\032x.Example.", "TYPE65", "rd cd cookie edns=4096").wire(7)
+        self.assertEqual(wire[:4], b"\0\x07\x01\x10")
+        self.assertIn(b"\x08we.ird x\x07Example\0\0\x41\0\x01", wire)
+        self.assertTrue(wire.endswith(b"\0\0\x29\x10\0\0\0\0\0\0\x0c\0\x0a\0\x08" + answers.COOKIE))
+        self.assertEqual(self.ask(flags="").rest[:10], b"\0\0\0\x01\0\0\0\0\0\0")
+        self.assertTrue(self.ask(kind="AXFR").tcp and not self.ask(kind="AXFR", flags="udp").tcp)
+        with self.assertRaises(answers.BadQuestion):
+            self.ask(kind="NOSUCH")
+
+    def test_an_answer_is_sets_and_hides_what_differs_by_chance(self):
+        asked = self.ask(flags="rd edns=1232")
+        one = dnswire.answer(asked.wire(1), [(None, "A", 5, "10.0.0.2"), (None, "A", 5, "10.0.0.1"), (None, "A", 5, "10.0.0.2")])
+        read = answers.read(asked, one)
+        self.assertEqual(read["answer"], [["a.example.", 5, "A", "10.0.0.1"], ["a.example.", 5, "A", "10.0.0.2"]])
+        self.assertEqual((read["rcode"], read["flags"], read["opt"]["size"]), ("NOERROR", "rd ra", 1232))
+        self.assertNotIn("question", read)
+        other = answers.read(self.ask("b.example."), one)
+        self.assertEqual(other["question"], ["a.example.", "A", "IN"])
+        self.assertIn("unparsable", answers.read(asked, one[:-20]))
+
+    def test_a_serial_of_today_is_a_word(self):
+        def soa(serial):
+            data = dnswire.pack_name("ns.dns.x.") + dnswire.pack_name("h.x.") + struct.pack("!5I", serial, 7200, 1800, 86400, 5)
+            reply = dnswire.answer(self.ask().wire(1), [])
+            return answers.read(self.ask(), reply[:6] + b"\0\x01" + reply[8:] + b"\xc0\x0c" + struct.pack("!HHIH", 6, 1, 5, len(data)) + data)
+        self.assertIn("SERIAL", soa(int(time.time()))["answer"][0][3])
+        self.assertIn(" 42 ", soa(42)["answer"][0][3])
+
+    def test_versions_that_agree_stand_together(self):
+        self.assertEqual(answers.grouped({"1": "x", "2": "x"}, {"1": 0, "2": 0}), '{"*":x}')
+        self.assertEqual(answers.grouped({"1": "x", "2": "y", "3": "x"}, "123"), '{"1,3":x,"2":y}')
+        self.assertEqual(answers.grouped({"1": "x"}, "12"), '{"1":x}')
+
+    def test_zone_files_come_apart(self):
+        self.assertEqual(cells.split_zones("$ORIGIN .\n@ SOA\n$ORIGIN a.\nb A\n"), [(".", "$ORIGIN .\n@ SOA\n"), ("a.", "$ORIGIN a.\nb A\n")])
+        with self.assertRaises(ValueError):
+            cells.split_zones("@ SOA")
 
 
 class Older(unittest.TestCase):
