@@ -368,6 +368,8 @@ fn suppression(finding: &Finding, profile: &Profile) -> Option<String> {
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use truename_model::profile::Suppression;
 use truename_model::{ChangeKind, Contradiction, IntentOutcome, Profile, Rcode, Rtype, RuleState, Severity};
 
 use super::attacks::*;
+use super::changes::*;
 use super::fixture::*;
 
 #[test]

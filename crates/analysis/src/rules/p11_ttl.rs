@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use truename_model::{
-    ClockBasis, Diagnostic, Explanation, Flags, Judged, Name, Nanos, ObservedAt, OriginId, Rcode, RecordRef,
-    Rtype, RuleMeta, Severity, UpstreamExchange, Verdict,
+    ClockBasis, Diagnostic, Endpoint, Explanation, Flags, Judged, Name, Nanos, ObservedAt, OriginId, Rcode,
+    RecordRef, Rtype, RuleMeta, Severity, UpstreamExchange, Verdict,
 };
 
-use super::bounded::{Table, Tally, limit, limit_ns};
+use super::bounded::{Table, Tally, limit};
 use super::lookup;
 use super::names::{is_public, shown};
 use super::p01_race::subject;
@@ -46,9 +46,26 @@ struct CacheKey {
 struct Served {
     at: Nanos,
     ttl: u32,
-    rises: Vec<(Nanos, RecordRef, u32)>,
-    reported: bool,
+    // Rises that no upstream answer explains so far: exchanges are told of some seconds after what they caused.
+    rises: Vec<Rise>,
 }
+
+#[derive(Debug)]
+struct Rise {
+    at: Nanos,
+    when: ObservedAt,
+    record: RecordRef,
+    ttl: u32,
+    server: Option<Endpoint>,
+    client: String,
+}
+
+/// How long a rise waits for the upstream answer that explains it: longer than exchanges are held open.
+const WAIT_NS: i64 = 30_000_000_000;
+/// By how much an upstream answer may seem to come after what it caused.
+const SKEW_NS: i64 = 1_000_000_000;
+/// Rises kept per name.
+const RISES_MAX: usize = 16;
 
 /// The rule.
 pub(crate) struct TtlJump {
@@ -66,7 +83,7 @@ impl TtlJump {
 
     fn exchange(&mut self, exchange: &UpstreamExchange, cx: &Context<'_>, out: &mut Vec<Draft>) {
         self.taps.insert(exchange.origin);
-        self.forget(exchange.origin, &exchange.question.name);
+        self.renew(exchange);
         let Some(response) = exchange.response.as_ref() else { return };
         let answers = &response.body.answers;
         if response.rcode != Some(Rcode::NOERROR) || !response.body.sections_seen || answers.is_empty() {
@@ -102,17 +119,19 @@ impl TtlJump {
         }
     }
 
-    /// An upstream answer renews what the cache holds of a name.
-    fn forget(&mut self, origin: OriginId, name: &Name) {
+    /// An upstream answer renews what the cache holds of a name, and explains the rises after it.
+    fn renew(&mut self, exchange: &UpstreamExchange) {
         for rtype in [Rtype::A, Rtype::AAAA] {
             for (dnssec, checking_disabled) in [(false, false), (false, true), (true, false), (true, true)] {
-                self.served.remove(&CacheKey {
-                    origin,
-                    name: name.clone(),
-                    rtype,
-                    dnssec,
-                    checking_disabled,
-                });
+                let (origin, name) = (exchange.origin, exchange.question.name.clone());
+                let key = CacheKey { origin, name, rtype, dnssec, checking_disabled };
+                let Some(mut served) = self.served.remove(&key) else { continue };
+                served.rises.retain(|rise| rise.at.plus(SKEW_NS) < exchange.at.lo);
+                if !served.rises.is_empty() {
+                    // The baseline goes on at the greatest TTL there is, so that it explains whatever follows.
+                    served.ttl = u32::MAX;
+                    self.served.slot(key, || served);
+                }
             }
         }
     }
@@ -143,40 +162,45 @@ impl TtlJump {
             dnssec: response.body.edns.as_ref().is_some_and(|edns| edns.dnssec_ok),
             checking_disabled: response.flags.has(Flags::CD),
         };
-        let served = self.served.slot(key, || Served { at, ttl, rises: Vec::new(), reported: false });
+        // The lookup that made the replica ask is the renewal itself.
+        if !transaction.upstream.is_empty() {
+            self.served.slot(key, || Served { at, ttl, rises: Vec::new() }).ttl = ttl;
+            return;
+        }
+        let served = self.served.slot(key, || Served { at, ttl, rises: Vec::new() });
         let elapsed = at.since(served.at) / 1_000_000_000;
         let left = (i64::from(served.ttl) - elapsed).max(0);
-        if elapsed >= 0 && i64::from(ttl) > left + SLACK_SECS && at > served.at {
-            let window = limit_ns(&self.meta, "increase_window_secs");
-            served.rises.retain(|(then, _, _)| at.since(*then) <= window);
-            if served.rises.len() < 16 {
-                served.rises.push((at, response.record, ttl));
-            }
+        let rises = elapsed >= 0 && i64::from(ttl) > left + SLACK_SECS && at > served.at;
+        if rises && served.rises.len() < RISES_MAX {
+            let (when, record) = (lookup::at(transaction), response.record);
+            let client = lookup::who(judged).text();
+            served.rises.push(Rise { at, when, record, ttl, server: response.server, client });
         }
         (served.at, served.ttl) = (at, ttl);
-        if served.rises.len() as f64 >= limit(&self.meta, "increases") && !served.reported {
-            served.reported = true;
-            out.push(rising(&self.meta, judged, served, cx));
+        if served.rises.first().is_some_and(|first| at.since(first.at) > WAIT_NS) {
+            let rises = std::mem::take(&mut served.rises);
+            out.push(rising(&self.meta, (transaction.origin, &question.name), rises, cx));
         }
     }
 }
 
-fn rising(meta: &RuleMeta, judged: &Judged, served: &Served, cx: &Context<'_>) -> Draft {
-    let transaction = &judged.transaction;
-    let name = shown(&transaction.question.name);
+fn rising(meta: &RuleMeta, (origin, name): (OriginId, &Name), rises: Vec<Rise>, cx: &Context<'_>) -> Draft {
+    let name = shown(name);
     let title = format!("The TTL of {name} rises without an upstream answer");
     let mut draft = Draft::new(&meta.id, Severity::High, title);
-    let server = transaction.response.as_ref().and_then(|response| response.server);
-    draft.subject = replica(cx, transaction.origin, server, lookup::at(transaction).interval());
+    let first = rises.first();
+    let at = first.and_then(|rise| rise.when.interval());
+    draft.subject = replica(cx, origin, first.and_then(|rise| rise.server), at);
     draft.target = name;
-    draft.count = served.rises.len() as u64;
-    draft.seen = lookup::at(transaction).interval();
-    draft.evidence =
-        served.rises.iter().map(|(at, record, ttl)| (Some(*at), *record, format!("TTL {ttl}"))).collect();
     draft.why =
         "A cached TTL only falls until the replica asks again, and its upstream leg shows no question."
             .to_owned();
-    draft.victims.push(lookup::who(judged).text());
+    let mut tally = Tally::default();
+    for rise in rises {
+        tally.add(rise.when, Some(rise.record), || format!("TTL {}", rise.ttl));
+        tally.victim(rise.client);
+    }
+    tally.fill(&mut draft);
     draft
 }
 
@@ -243,7 +267,13 @@ impl Rule for TtlJump {
         }
     }
 
-    fn finish(&mut self, _: &Context<'_>, _: &mut Vec<Draft>) {}
+    fn finish(&mut self, cx: &Context<'_>, out: &mut Vec<Draft>) {
+        for (key, served) in self.served.drain() {
+            if !served.rises.is_empty() {
+                out.push(rising(&self.meta, (key.origin, &key.name), served.rises, cx));
+            }
+        }
+    }
 
     fn evictions(&self) -> u64 {
         self.past.evictions() + self.served.evictions()

@@ -207,6 +207,51 @@ fn only_config_maps_of_cluster_dns_keep_their_data() {
 }
 
 #[test]
+fn of_controllers_beside_cluster_dns_command_and_volumes_are_kept_and_environments_nowhere() {
+    let of = |namespace: &str| {
+        let value = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "coredns", "namespace": namespace},
+            "spec": {"template": {"spec": {
+                "containers": [{"name": "coredns", "image": "registry.k8s.io/coredns/coredns:v1", "args": ["-conf", "/etc/coredns/Corefile"],
+                    "env": [{"name": "TOKEN", "value": "hush"}],
+                    "volumeMounts": [{"name": "config-volume", "mountPath": "/etc/coredns", "readOnly": true}]}],
+                "volumes": [{"name": "config-volume", "configMap": {"name": "coredns", "items": [{"key": "Corefile", "path": "Corefile"}]}}]}}}});
+        match object(&value, None, None).unwrap().1 {
+            Object::Controller(_, controller) => controller,
+            other => panic!("{other:?}"),
+        }
+    };
+    let kept = of("kube-system");
+    assert_eq!(kept.args, ["-conf /etc/coredns/Corefile"]);
+    assert!(
+        kept.volumes[0].contains("\"key\":\"Corefile\"") && kept.volumes[1].contains("/etc/coredns"),
+        "{kept:?}"
+    );
+    assert!(!format!("{kept:?}").contains("hush"));
+    let elsewhere = of("shop");
+    assert_eq!(elsewhere.images, kept.images);
+    assert!(elsewhere.args.is_empty() && elsewhere.volumes.is_empty());
+}
+
+#[test]
+fn ranges_and_the_dns_operator_s_resource_keep_their_specification() {
+    let of = |version: &str, kind: &str, spec: serde_json::Value| {
+        let value = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, "spec": spec});
+        object(&value, None, None).unwrap().1
+    };
+    let cidrs = json!({"cidrs": ["10.96.0.0/12"]});
+    assert_eq!(
+        of("networking.k8s.io/v1", "ServiceCIDR", cidrs.clone()),
+        Object::Other("ServiceCIDR".into(), Arc::new(cidrs))
+    );
+    let upstream = json!({"upstreamResolvers": {"upstreams": [{"type": "SystemResolvConf"}]}});
+    assert_eq!(
+        of("operator.openshift.io/v1", "DNS", upstream.clone()),
+        Object::Other("DNS".into(), Arc::new(upstream))
+    );
+}
+
+#[test]
 fn what_is_no_object_is_said_with_its_place() {
     assert_eq!(
         others(&decode(Syntax::Json, "{\"kind\":\"Pod\",\"metadata\":{}}\n")),

@@ -1,7 +1,10 @@
-//! Signals that no recording holds, as packets written octet by octet into a capture beside a real recording.
-//! Enters: a recording and what the crafted questions and answers are like; leaves: findings.
+//! Signals that no recording holds: packets written octet by octet into a capture beside a real recording, and objects
+//! of a recording changed as the API server would write them. Enters: a recording and the change; leaves: findings.
 
 use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::{Value, json};
+use truename_model::Nanos;
 
 use crate::recording::Recording;
 
@@ -92,6 +95,11 @@ fn capture(client: Ipv4Addr, at_ns: i64, question: &[u8], answer: &[u8]) -> Vec<
 fn added(make: impl Fn(Ipv4Addr, i64) -> Vec<u8>) -> Vec<(String, String, String)> {
     let recording = Recording::of("on-path");
     let (IpAddr::V4(client), at) = recording.asker("github.com.") else { panic!("an IPv4 recording") };
+    added_by(recording, "pcap/pod-extra.pcap", make(client, at))
+}
+
+/// The same for any file.
+fn added_by(recording: Recording, name: &str, bytes: Vec<u8>) -> Vec<(String, String, String)> {
     let told = |recording: &Recording| {
         let findings = recording.investigate().outcome.findings;
         findings
@@ -100,7 +108,7 @@ fn added(make: impl Fn(Ipv4Addr, i64) -> Vec<u8>) -> Vec<(String, String, String
             .collect::<Vec<_>>()
     };
     let before = told(&recording);
-    let after = told(&recording.with_file("pcap/pod-extra.pcap", make(client, at)));
+    let after = told(&recording.with_file(name, bytes));
     assert!(before.iter().all(|finding| after.contains(finding)), "{before:?} {after:?}");
     after.into_iter().filter(|finding| !before.contains(finding)).collect()
 }
@@ -136,4 +144,55 @@ fn an_answer_that_loses_the_question_s_case_has_an_odd_shape() {
     assert_eq!(lost.len(), 1, "{lost:?}");
     assert_eq!((lost[0].0.as_str(), lost[0].1.as_str()), ("H02", "medium"));
     assert_eq!(case("pAyMents.shop.svC.cluster.local"), []);
+}
+
+/// The audit event of a change to the Deployment of CoreDNS by bob, in the middle of the recording.
+fn deployment_edited(edit: impl Fn(&mut Value)) -> Vec<(String, String, String)> {
+    let recording = Recording::of("on-path");
+    let at = Nanos(recording.asker("github.com.").1).to_string();
+    let list: Value = serde_json::from_slice(recording.file("objects/start.json")).unwrap();
+    let items = list["items"].as_array().unwrap();
+    let is_server = |item: &&Value| {
+        item["kind"] == "Deployment" && item["metadata"]["name"].as_str().unwrap().starts_with("coredns")
+    };
+    let mut changed = items.iter().find(is_server).unwrap().clone();
+    changed["metadata"]["resourceVersion"] = json!("900000");
+    edit(&mut changed);
+    let name = changed["metadata"]["name"].clone();
+    let event = json!({"kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "RequestResponse",
+        "auditID": "471bc381-f00e-471f-bf7f-a26ed284b2c8", "stage": "ResponseComplete",
+        "requestURI": "/apis/apps/v1/namespaces/kube-system/deployments/coredns", "verb": "patch",
+        "user": {"username": "bob@example.com", "groups": ["developers", "system:authenticated"]},
+        "sourceIPs": ["10.10.0.1"], "userAgent": "kubectl/v1.36.3",
+        "objectRef": {"resource": "deployments", "namespace": "kube-system", "name": name, "apiGroup": "apps", "apiVersion": "v1"},
+        "responseStatus": {"metadata": {}, "code": 200}, "responseObject": changed,
+        "requestReceivedTimestamp": at, "stageTimestamp": at});
+    added_by(recording, "audit-extra.log", format!("{event}\n").into_bytes())
+}
+
+#[test]
+fn what_runs_as_the_dns_server_may_not_change_unseen() {
+    let helper = json!([{"name": "config-volume",
+        "configMap": {"name": "helper", "items": [{"key": "Corefile", "path": "Corefile"}]}}]);
+    let volumes = deployment_edited(|one| one["spec"]["template"]["spec"]["volumes"] = helper.clone());
+    let expected = [("H05".to_owned(), "critical".to_owned(), "user bob@example.com".to_owned())];
+    assert_eq!(volumes, expected);
+    let command = json!(["-conf", "/tmp/Corefile"]);
+    let args =
+        deployment_edited(|one| one["spec"]["template"]["spec"]["containers"][0]["args"] = command.clone());
+    assert_eq!(args, expected);
+    assert_eq!(deployment_edited(|one| one["spec"]["replicas"] = json!(3)), []);
+    assert_eq!(deployment_edited(|one| one["metadata"]["annotations"] = json!({"note": "x"})), []);
+}
+
+#[test]
+fn the_service_range_is_the_one_that_the_api_states() {
+    let stated = json!({"kind": "List", "apiVersion": "v1", "items": [{"apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR", "metadata": {"name": "kubernetes", "uid": "c1", "resourceVersion": "5"},
+        "spec": {"cidrs": ["10.96.0.0/12"]}}]});
+    let recording = Recording::of("recon").with_file("objects/ranges.json", stated.to_string().into_bytes());
+    let findings = recording.investigate().outcome.findings;
+    let ranges: Vec<&str> =
+        findings.iter().filter(|one| one.rule == "R01").map(|one| one.target.as_str()).collect();
+    assert_eq!(ranges, ["10.96.0.0/12", "10.96.0.0/12"]);
 }

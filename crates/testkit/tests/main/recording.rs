@@ -72,6 +72,11 @@ impl Recording {
         self
     }
 
+    /// A file's bytes.
+    pub(crate) fn file(&self, name: &str) -> &[u8] {
+        self.files.iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.as_slice()).unwrap()
+    }
+
     /// Address of a client that asked for `name`, and a time at which it did, Unix nanoseconds.
     pub(crate) fn asker(&self, name: &str) -> (IpAddr, i64) {
         let lines: Vec<_> = self.case.truth.iter().filter(|line| line.name == name).collect();
