@@ -468,6 +468,29 @@ fn a_reverse_lookup_logged_but_never_sent_is_silent() {
 }
 
 #[test]
+fn a_word_list_is_found_without_the_objects_of_its_pod() {
+    let case = |rcode: Rcode| {
+        let facts: Vec<Owned> = (0..30)
+            .map(|n| {
+                let qname = format!("svc{n}.team{n}.svc.{ZONE}");
+                let mut one = intent("guest/scan", f64::from(n), &qname, IntentOutcome::Abandoned, Rtype::A);
+                one.attribution =
+                    truename_model::Attribution::Unknown(truename_model::UnknownOwner::NoObjects);
+                one.base = name(&format!("svc{n}.team{n}"));
+                one.steps = vec![std::sync::Arc::new(
+                    ask("guest/scan", f64::from(n), &qname, Rtype::A).answer(rcode, vec![]).0,
+                )];
+                Owned::Intent(one)
+            })
+            .collect();
+        run(&facts).findings.into_iter().find(|finding| finding.rule == "R03")
+    };
+    let found = case(Rcode::NXDOMAIN).unwrap();
+    assert_eq!((found.severity, found.subject.as_str()), (Severity::High, "address 10.244.1.5"));
+    assert!(case(Rcode::SERVFAIL).is_none());
+}
+
+#[test]
 fn a_name_cut_at_a_guessed_suffix_still_counts() {
     let facts: Vec<Owned> = (0..12)
         .map(|n| {

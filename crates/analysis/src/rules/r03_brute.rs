@@ -4,9 +4,12 @@
 //! Deliberately absent: names outside the cluster zone (an application's typing errors are no reconnaissance).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
-use truename_model::{Intent, IntentOutcome, Name, Nanos, ObservedAt, Rtype, RuleMeta, Severity};
+use truename_model::{
+    Intent, IntentOutcome, Judged, Name, Nanos, ObservedAt, Rcode, Rtype, RuleMeta, Severity,
+};
 
 use super::bounded::{Table, Tally, limit, limit_ns, ratio};
 use super::lookup;
@@ -113,6 +116,9 @@ impl BruteForce {
             IntentOutcome::ResolvedAbsolute | IntentOutcome::ResolvedSearch(_) | IntentOutcome::NoData => {
                 false
             }
+            // Without the pod's objects nobody knows its search list: a full name that was denied looks like a walk
+            // that was given up after its first step.
+            IntentOutcome::Abandoned if matches!(who, Who::Address(_)) && is_denied_at_once(intent) => true,
             _ => return,
         };
         let factor = who.factor(limit(&self.meta, "node_factor"));
@@ -172,6 +178,12 @@ impl BruteForce {
         }
         out.push(draft);
     }
+}
+
+/// One step (A, or A and AAAA), all of it denied.
+fn is_denied_at_once(intent: &Intent) -> bool {
+    let denied = |step: &Arc<Judged>| step.transaction.rcode() == Some(Rcode::NXDOMAIN);
+    intent.queries <= 2 && !intent.steps.is_empty() && intent.steps.iter().all(denied)
 }
 
 /// The service that the application meant, as `service.namespace`.
