@@ -70,6 +70,22 @@ impl Drop for Hashing<'_> {
     }
 }
 
+/// A reader that hashes what passes, in the lots in which it is read.
+struct Digesting<'r> {
+    inner: &'r mut dyn Read,
+    state: sha2::Sha256,
+    size: u64,
+}
+
+impl Read for Digesting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        self.state.update(&buffer[..len]);
+        self.size += len as u64;
+        Ok(len)
+    }
+}
+
 /// First reading: what is inside.
 struct Survey {
     digests: Rc<RefCell<Digests>>,
@@ -272,18 +288,19 @@ impl Take<'_> {
             dropped: Loss { cause: "not-dns".to_owned(), ..Loss::default() },
             failure: None,
             progress: self.progress,
-            hash: sha2::Sha256::new(),
         };
+        // What is split is all that is read.
+        let mut reader = Digesting { inner: reader, state: sha2::Sha256::new(), size: 0 };
         let mut summary = ItemSummary { complete: true, ..ItemSummary::default() };
         if let Format::Unknown(what) = leaf.format {
-            let size = digest_rest(reader, &mut writer.hash);
+            let size = digest_rest(&mut reader);
             let detail =
                 format!("not recognised: it looks like {what}; nothing of it was kept but its digest");
             let cause = "not-recognised".to_owned();
             summary.offered = 1;
             summary.losses.push(Loss { cause, records: 1, bytes: size, detail, ..Loss::default() });
         } else {
-            let done = split(&leaf.format, reader, &mut |piece| writer.piece(piece));
+            let done = split(&leaf.format, &mut reader, &mut |piece| writer.piece(piece));
             if let Some(error) = writer.failure {
                 return Err(error);
             }
@@ -301,7 +318,7 @@ impl Take<'_> {
                 format!("{} packets that are not DNS were not kept", writer.dropped.records);
             summary.losses.push(writer.dropped.clone());
         }
-        let unchanged = Sha256(writer.hash.clone().finalize().into()) == leaf.begin.sha256;
+        let unchanged = Sha256(reader.state.finalize().into()) == leaf.begin.sha256;
         summary.time = (self.now)();
         self.case.end_item(item, summary)?;
         Ok(unchanged)
@@ -309,16 +326,10 @@ impl Take<'_> {
 }
 
 /// Reads to the end for the digest alone; returns the octets read.
-fn digest_rest(reader: &mut dyn Read, hash: &mut sha2::Sha256) -> u64 {
-    let (mut buffer, mut size) = (vec![0u8; 64 << 10], 0u64);
-    while let Ok(len) = reader.read(&mut buffer) {
-        if len == 0 {
-            break;
-        }
-        hash.update(&buffer[..len]);
-        size += len as u64;
-    }
-    size
+fn digest_rest(reader: &mut Digesting<'_>) -> u64 {
+    let mut buffer = vec![0u8; 64 << 10];
+    while reader.read(&mut buffer).is_ok_and(|len| len > 0) {}
+    reader.size
 }
 
 /// Appends the pieces of one item.
@@ -338,12 +349,10 @@ struct Writer<'a> {
     dropped: Loss,
     failure: Option<EngineError>,
     progress: &'a mut dyn FnMut(u64),
-    hash: sha2::Sha256,
 }
 
 impl Writer<'_> {
     fn piece(&mut self, piece: Piece<'_>) -> io::Result<()> {
-        self.hash.update(piece.bytes);
         (self.progress)(piece.bytes.len() as u64);
         // A packet is one piece: captures hold at most 256 KiB of each.
         let passes = |sieve: &mut Sieve| piece.more || sieve.keeps(piece.bytes);

@@ -99,6 +99,8 @@ pub struct Case {
     contents: Contents,
     segments: Vec<Segment>,
     filling: Option<Filling>,
+    /// A block's buffer between two segments.
+    spare: Vec<u8>,
     next_segment: u64,
     next_leaf: u64,
     last_root: Hash,
@@ -189,6 +191,7 @@ impl Case {
             contents: work.contents,
             segments: work.segments,
             filling,
+            spare: Vec::new(),
             stopped: None,
             _lock: lock,
         };
@@ -478,7 +481,8 @@ impl Case {
         self.pipeline.open(header)?;
         self.next_segment += 1;
         let tree = Tree::new(&header.seed);
-        self.filling = Some(Filling { header, tree, raw: Vec::new(), place: Place::default() });
+        let raw = std::mem::take(&mut self.spare);
+        self.filling = Some(Filling { header, tree, raw, place: Place::default() });
         Ok(())
     }
 
@@ -518,9 +522,10 @@ impl Case {
     /// Starts sealing the open segment; its manifest keeps the next place in the log.
     fn seal_segment(&mut self) -> Result<()> {
         let Some(filling) = self.filling.take() else { return Ok(()) };
-        let Filling { header, tree, .. } = filling;
+        let Filling { header, tree, raw, .. } = filling;
+        self.spare = raw;
         let footer = Footer {
-            root: tree.range.root(),
+            root: tree.root(),
             leaves: tree.leaves(),
             raw_bytes: tree.raw_bytes,
             runs: tree.runs,

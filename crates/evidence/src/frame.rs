@@ -9,7 +9,7 @@ use chacha20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _}
 use sha2::{Digest, Sha256};
 
 use crate::codec::{Bytes, put_varint};
-use crate::merkle::{Hash, digest_in_place};
+use crate::merkle::{Batch, Hash};
 
 /// Largest piece, bytes.
 pub const MAX_PIECE: usize = 1 << 20;
@@ -222,14 +222,12 @@ pub fn parse_payload(payload: &[u8]) -> Option<Frame<'_>> {
     Some(Frame { kind, more, item, ordinal, offset, bytes })
 }
 
-/// `SHA256(0x00 ‖ salt ‖ payload)`; `scratch` is reused between calls.
-pub(crate) fn leaf(scratch: &mut Vec<u8>, salt: &[u8; SALT], frame: &Frame<'_>) -> Hash {
-    scratch.clear();
-    scratch.push(0);
-    scratch.extend_from_slice(salt);
-    scratch.extend_from_slice(&payload_head(frame));
-    scratch.extend_from_slice(frame.bytes);
-    digest_in_place(scratch)
+/// Adds the message of a leaf, `0x00 ‖ salt ‖ payload`, to those to be hashed.
+pub(crate) fn add_leaf(batch: &mut Batch, salt: &[u8; SALT], frame: &Frame<'_>) {
+    let mut head = [0u8; 1 + SALT + PAYLOAD_HEAD];
+    head[1..=SALT].copy_from_slice(salt);
+    head[1 + SALT..].copy_from_slice(&payload_head(frame));
+    batch.add(&head, frame.bytes);
 }
 
 /// Leaf hash from a salt and a payload, for a check without this crate's writer.
@@ -291,8 +289,10 @@ mod tests {
                 prop_assert_eq!(reader.next(), Ok(Some(*frame)));
                 let payload = payload(frame);
                 prop_assert_eq!(parse_payload(&payload), Some(*frame));
-                let mut scratch = Vec::new();
-                prop_assert_eq!(leaf(&mut scratch, &[3; SALT], frame), salted_leaf(&[3; SALT], &payload));
+                let (mut batch, mut leaves) = (Batch::default(), Vec::new());
+                add_leaf(&mut batch, &[3; SALT], frame);
+                batch.digest(&mut leaves);
+                prop_assert_eq!(leaves, [salted_leaf(&[3; SALT], &payload)]);
             }
             prop_assert_eq!(reader.next(), Ok(None));
         }

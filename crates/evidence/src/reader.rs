@@ -506,12 +506,12 @@ impl Cursor {
                 }
             }
             self.left -= 1;
-            let start = (self.at, self.place);
-            let frame = self.step()?;
-            if frame.item == self.item.0 && frame.ordinal >= self.skip_below {
-                // Decoded again, because a borrow returned from a loop may not be extended conditionally.
-                let mut frames = Frames::resume(self.blocks.raw(), start.0, start.1);
-                return frames.next().map_err(|()| self.bad_block());
+            let head = self.step()?;
+            if head.item == self.item.0 && head.ordinal >= self.skip_below {
+                // Its bytes end where the next frame begins; a borrow from `step` could not leave this loop.
+                let bytes = &self.blocks.raw()[self.at - head.len..self.at];
+                let Head { kind, more, item, ordinal, offset, .. } = head;
+                return Ok(Some(Frame { kind, more, item, ordinal, offset, bytes }));
             }
         }
     }
@@ -532,7 +532,8 @@ impl Cursor {
     fn step(&mut self) -> Result<Head> {
         let mut frames = Frames::resume(self.blocks.raw(), self.at, self.place);
         let Ok(Some(frame)) = frames.next() else { return Err(self.bad_block()) };
-        let head = Head { item: frame.item, ordinal: frame.ordinal };
+        let Frame { kind, more, item, ordinal, offset, bytes } = frame;
+        let head = Head { kind, more, item, ordinal, offset, len: bytes.len() };
         (self.at, self.place) = frames.position(self.blocks.raw());
         self.number += 1;
         Ok(head)
@@ -565,9 +566,14 @@ impl Cursor {
     }
 }
 
+/// A frame without its bytes.
 struct Head {
+    kind: Kind,
+    more: bool,
     item: u32,
     ordinal: u64,
+    offset: u64,
+    len: usize,
 }
 
 /// Proof that a piece of a record is covered by a checkpoint; complete in itself.

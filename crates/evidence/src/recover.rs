@@ -20,7 +20,7 @@ use crate::note::Vkey;
 use crate::pipeline::{OpenFile, Sealed, at_end, manifest_of};
 use crate::problem::Problem;
 use crate::reader::{Contents, Segment, load_footer};
-use crate::segment::{self, Header, ScanEnd, Tree};
+use crate::segment::{self, BlockReader, Header, ScanEnd, Tree};
 
 /// A recovered case.
 pub(crate) struct Recovered {
@@ -161,8 +161,10 @@ fn replay(log: &mut Log, contents: &mut Contents, name: &str, frame: &Frame<'_>)
 fn adopt_sealed(folder: &Folder, log: &mut Log, work: &mut Recovered) -> Result<()> {
     let number = work.segments.len() as u64;
     let name = segment::sealed_name(number);
-    segment::check(folder, &name, &mut |frame| replay(log, &mut work.contents, &name, frame))?;
-    let Sealed { index, manifest, footer } = manifest_of(folder, number, log.next_index())?;
+    let mut reader = BlockReader::new()?;
+    let mut take = |frame: &Frame<'_>| replay(log, &mut work.contents, &name, frame);
+    segment::check(folder, &name, &mut reader, Some(&mut take))?;
+    let Sealed { index, manifest, footer } = manifest_of(folder, number, log.next_index(), &mut reader)?;
     let entry = LogEntry::Segment(manifest.clone());
     log.append(entry.to_bytes()?);
     let bad = |expected: String| Error::integrity(Problem::file(&name, expected, "another segment"));
@@ -181,7 +183,9 @@ fn open_tail(
 ) -> Result<bool> {
     let number = work.segments.len() as u64;
     let name = segment::open_name(number);
-    let mut scan = segment::scan(folder, &name, &mut |frame| replay(log, &mut work.contents, &name, frame))?;
+    let mut reader = BlockReader::new()?;
+    let mut take = |frame: &Frame<'_>| replay(log, &mut work.contents, &name, frame);
+    let mut scan = segment::scan(folder, &name, &mut reader, Some(&mut take))?;
     let fits = scan.header.is_none_or(|header| {
         let last = work.segments.last();
         header.number == number
@@ -194,7 +198,7 @@ fn open_tail(
         let problem = Problem::at(&name, 0, "the header of this segment of this case", "another one");
         return Err(Error::integrity(problem));
     }
-    if scan.end == ScanEnd::Footer && segment::check(folder, &name, &mut |_| Ok(())).is_ok() {
+    if scan.end == ScanEnd::Footer && segment::check(folder, &name, &mut reader, None).is_ok() {
         // The crash came between the footer and the rename: the segment is whole.
         folder.rename(&name, &segment::sealed_name(number))?;
         return adopt_sealed(folder, log, work).map(|()| true);

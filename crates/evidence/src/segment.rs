@@ -12,7 +12,7 @@ use crate::codec::{Bytes, put_u32, put_u64};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::frame::{self, Frame, Frames, MAX_PIECE, Salts};
-use crate::merkle::{CompactRange, Hash};
+use crate::merkle::{Batch, CompactRange, Hash};
 use crate::problem::Problem;
 
 /// Raw bytes at which a block is cut.
@@ -23,6 +23,10 @@ const MAX_BLOCK_RAW: usize = BLOCK_RAW + MAX_PIECE + 64;
 const MAX_BLOCK_LEN: usize = MAX_BLOCK_RAW + MAX_BLOCK_RAW / 128 + 1024;
 /// Leaves at which a segment is sealed.
 pub(crate) const SEGMENT_LEAVES: u64 = 1 << 18;
+/// Leaves that are hashed in one go, at most.
+const LOT: usize = 256;
+/// Octets that are hashed in one go, unless one message is longer.
+const LOT_OCTETS: usize = 64 << 10;
 /// Raw bytes at which a segment is sealed.
 pub(crate) const SEGMENT_RAW: u64 = 64 << 20;
 /// Largest file that is accepted as a segment.
@@ -179,8 +183,10 @@ pub(crate) struct Run {
 /// The tree side of a segment: leaves, subtree roots, item runs. Fed frame by frame.
 pub(crate) struct Tree {
     salts: Salts,
-    scratch: Vec<u8>,
-    pub(crate) range: CompactRange,
+    // Leaves that are not hashed yet; none between two blocks.
+    batch: Batch,
+    hashed: Vec<Hash>,
+    range: CompactRange,
     pub(crate) subtrees: Vec<Hash>,
     pub(crate) runs: Vec<Run>,
     pub(crate) raw_bytes: u64,
@@ -192,7 +198,8 @@ impl Tree {
     pub(crate) fn new(seed: &[u8; 32]) -> Self {
         Self {
             salts: Salts::new(seed, 0),
-            scratch: Vec::new(),
+            batch: Batch::default(),
+            hashed: Vec::new(),
             range: CompactRange::default(),
             subtrees: Vec::new(),
             runs: Vec::new(),
@@ -204,8 +211,10 @@ impl Tree {
 
     pub(crate) fn push(&mut self, frame: &Frame<'_>) {
         let salt = self.salts.next();
-        let leaf = frame::leaf(&mut self.scratch, &salt, frame);
-        self.subtrees.extend(self.range.push(leaf));
+        frame::add_leaf(&mut self.batch, &salt, frame);
+        if self.batch.len() >= LOT || self.batch.octets() >= LOT_OCTETS {
+            self.hash();
+        }
         self.raw_bytes += frame.bytes.len() as u64;
         let ends = u32::from(!frame.more);
         let bytes = frame.bytes.len() as u64;
@@ -230,8 +239,20 @@ impl Tree {
         self.in_block += 1;
     }
 
+    /// Hashes the leaves that wait.
+    fn hash(&mut self) {
+        self.batch.digest(&mut self.hashed);
+        self.range.extend(&mut self.hashed, &mut self.subtrees);
+    }
+
     pub(crate) fn leaves(&self) -> u64 {
-        self.range.size()
+        self.range.size() + self.batch.len() as u64
+    }
+
+    /// Root of the tree up to the last cut.
+    pub(crate) fn root(&self) -> Hash {
+        debug_assert_eq!(self.batch.len(), 0);
+        self.range.root()
     }
 
     /// Frames since the last cut.
@@ -241,6 +262,7 @@ impl Tree {
 
     /// Ends a block. Returns what its commit frame is bound to.
     pub(crate) fn cut(&mut self) -> CutBlock {
+        self.hash();
         let leaves = self.in_block;
         self.in_block = 0;
         self.block += 1;
@@ -428,13 +450,15 @@ pub(crate) struct BlockReader {
     decompressor: zstd::bulk::Decompressor<'static>,
     frame: Vec<u8>,
     raw: Vec<u8>,
+    // What a scanned frame should be.
+    expected: Vec<u8>,
 }
 
 impl BlockReader {
     pub(crate) fn new() -> Result<Self> {
         let decompressor = zstd::bulk::Decompressor::new()
             .map_err(Error::io("start decompression of", std::path::Path::new("a segment")))?;
-        Ok(Self { decompressor, frame: Vec::new(), raw: Vec::new() })
+        Ok(Self { decompressor, frame: Vec::new(), raw: Vec::new(), expected: Vec::new() })
     }
 
     pub(crate) fn raw(&self) -> &[u8] {
@@ -529,11 +553,16 @@ pub(crate) struct Scan {
     pub(crate) size: u64,
 }
 
-/// Receives each frame of a scan with its leaf number in the segment.
-pub(crate) type FrameSink<'a> = &'a mut dyn FnMut(&Frame<'_>) -> Result<()>;
+/// Receives each frame of a scan, if anybody wants them.
+pub(crate) type FrameSink<'a> = Option<&'a mut dyn FnMut(&Frame<'_>) -> Result<()>>;
 
 /// Reads a segment file from its start, rehashing every leaf, until something is no valid block.
-pub(crate) fn scan(folder: &Folder, name: &str, sink: FrameSink<'_>) -> Result<Scan> {
+pub(crate) fn scan(
+    folder: &Folder,
+    name: &str,
+    reader: &mut BlockReader,
+    mut sink: FrameSink<'_>,
+) -> Result<Scan> {
     let path = folder.path_of(name);
     let io = || Error::io("read", &path);
     let file = folder.file(name)?;
@@ -556,14 +585,13 @@ pub(crate) fn scan(folder: &Folder, name: &str, sink: FrameSink<'_>) -> Result<S
     if header.is_none() {
         return Ok(scan);
     }
-    let mut reader = BlockReader::new()?;
     scan.end = loop {
         match reader.next(&file, scan.layout.offset, size).map_err(io())? {
             Found::End => break ScanEnd::Clean,
             Found::Footer => break ScanEnd::Footer,
             Found::Bad => break ScanEnd::Bad,
             Found::Block(raw) => {
-                if !absorb(&mut scan, &reader, raw, sink)? {
+                if !absorb(&mut scan, reader, raw, &mut sink)? {
                     break ScanEnd::Bad;
                 }
             }
@@ -573,30 +601,29 @@ pub(crate) fn scan(folder: &Folder, name: &str, sink: FrameSink<'_>) -> Result<S
 }
 
 /// Adds a block to the scan if its frames and its commit frame are those of this place; else leaves the scan as it was.
-fn absorb(scan: &mut Scan, reader: &BlockReader, raw: usize, sink: FrameSink<'_>) -> Result<bool> {
-    let mut probe = Frames::new(reader.raw());
-    while let Some(frame) = match probe.next() {
-        Ok(frame) => frame,
-        Err(()) => return Ok(false),
-    } {
-        let _ = frame;
-    }
-    let mut frames = Frames::new(reader.raw());
+fn absorb(scan: &mut Scan, reader: &mut BlockReader, raw: usize, sink: &mut FrameSink<'_>) -> Result<bool> {
+    let mut frames = Frames::new(&reader.raw);
     let mark = scan.tree.mark();
-    while let Ok(Some(frame)) = frames.next() {
-        scan.tree.push(&frame);
-    }
+    let whole = loop {
+        match frames.next() {
+            Ok(Some(frame)) => scan.tree.push(&frame),
+            Ok(None) => break true,
+            Err(()) => break false,
+        }
+    };
     let cut = scan.tree.cut();
-    let mut expected = Vec::new();
     let payload = &reader.frame[FRAME_HEAD..reader.frame.len() - COMMIT];
-    scan.layout.block(&cut, raw, payload, &mut expected);
-    if expected != reader.frame || cut.leaves == 0 || cut.end > u64::from(u32::MAX) {
+    scan.layout.block(&cut, raw, payload, &mut reader.expected);
+    let same = whole && reader.expected == reader.frame;
+    if !same || cut.leaves == 0 || cut.end > u64::from(u32::MAX) {
         scan.tree.back_to(mark);
         return Ok(false);
     }
-    let mut frames = Frames::new(reader.raw());
-    while let Ok(Some(frame)) = frames.next() {
-        sink(&frame)?;
+    if let Some(sink) = sink {
+        let mut frames = Frames::new(&reader.raw);
+        while let Ok(Some(frame)) = frames.next() {
+            sink(&frame)?;
+        }
     }
     scan.layout.add(&reader.frame, raw, &cut);
     Ok(true)
@@ -664,8 +691,13 @@ pub(crate) struct Checked {
 }
 
 /// Reads a sealed segment from disk, recomputes leaves, tree, index and hashes, and compares them with its footer.
-pub(crate) fn check(folder: &Folder, name: &str, sink: FrameSink<'_>) -> Result<Checked> {
-    let scan = scan(folder, name, sink)?;
+pub(crate) fn check(
+    folder: &Folder,
+    name: &str,
+    reader: &mut BlockReader,
+    sink: FrameSink<'_>,
+) -> Result<Checked> {
+    let scan = scan(folder, name, reader, sink)?;
     let Some(header) = scan.header else {
         return Err(Error::integrity(Problem::at(name, 0, "the header of a segment", "something else")));
     };
@@ -677,7 +709,7 @@ pub(crate) fn check(folder: &Folder, name: &str, sink: FrameSink<'_>) -> Result<
     }
     let tail = read_tail(folder, name, offset)?;
     let footer = Footer {
-        root: scan.tree.range.root(),
+        root: scan.tree.root(),
         leaves: scan.tree.leaves(),
         raw_bytes: scan.tree.raw_bytes,
         blocks: scan.layout.blocks,

@@ -21,7 +21,7 @@ use crate::note::{self, Checkpoint, MAX_NOTE, Vkey, base64};
 use crate::problem::{Problem, shown};
 use crate::reader::{Contents, Item};
 use crate::receipt::Receipt;
-use crate::segment::{self, origin_hash};
+use crate::segment::{self, BlockReader, origin_hash};
 use crate::tiles;
 
 /// Most problems that are listed.
@@ -513,13 +513,14 @@ fn check_segments(
     tally: &mut Tally<'_>,
 ) -> Result<()> {
     let origin = origin_hash(&log.contents.key.origin);
-    let mut previous = [0u8; 32];
+    let (mut previous, mut reader) = ([0u8; 32], BlockReader::new()?);
     for (_, manifest) in &log.contents.manifests {
         let name = segment::sealed_name(manifest.segment);
-        let checked = segment::check(folder, &name, &mut |frame| {
+        let mut count = |frame: &Frame<'_>| {
             tally.frame(log, &name, frame);
             Ok(())
-        });
+        };
+        let checked = segment::check(folder, &name, &mut reader, Some(&mut count));
         report.segments += 1;
         report.leaves = report.leaves.saturating_add(manifest.leaves);
         if let Some(checked) = report.note(&name, checked)? {
