@@ -63,6 +63,16 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn varint(&mut self) -> Option<u64> {
+        // Nearly all are one octet.
+        let octet = *self.bytes.get(self.at)?;
+        if octet < 0x80 {
+            self.at += 1;
+            return Some(u64::from(octet));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in 0..10u32 {
             let octet = *self.bytes.get(self.at)?;
