@@ -34,9 +34,12 @@ static void forward(const char *line, const char *name, int family)
 static void reverse(const char *line, const char *address)
 {
     struct sockaddr_in to = {.sin_family = AF_INET};
+    struct sockaddr_in6 to6 = {.sin6_family = AF_INET6};
     char host[NI_MAXHOST] = "";
+    int six = inet_pton(AF_INET6, address, &to6.sin6_addr) == 1;
     inet_pton(AF_INET, address, &to.sin_addr);
-    int failed = getnameinfo((struct sockaddr *)&to, sizeof to, host, sizeof host, NULL, 0, NI_NAMEREQD);
+    int failed = six ? getnameinfo((struct sockaddr *)&to6, sizeof to6, host, sizeof host, NULL, 0, NI_NAMEREQD)
+                     : getnameinfo((struct sockaddr *)&to, sizeof to, host, sizeof host, NULL, 0, NI_NAMEREQD);
     printf("%s -> %s\n", line, failed ? gai_strerror(failed) : host);
     fflush(stdout);
 }

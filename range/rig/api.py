@@ -16,7 +16,7 @@ GROUPS = {
     "services": CORE, "pods": CORE, "configmaps": CORE, "namespaces": CORE, "endpoints": CORE, "nodes": CORE,
     "serviceaccounts": CORE, "events": CORE,
     "endpointslices": "/apis/discovery.k8s.io/v1", "deployments": "/apis/apps/v1", "replicasets": "/apis/apps/v1",
-    "statefulsets": "/apis/apps/v1", "jobs": "/apis/batch/v1", "networkpolicies": "/apis/networking.k8s.io/v1",
+    "statefulsets": "/apis/apps/v1", "daemonsets": "/apis/apps/v1", "jobs": "/apis/batch/v1", "networkpolicies": "/apis/networking.k8s.io/v1",
     "clusterroles": "/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings": "/apis/rbac.authorization.k8s.io/v1",
     "serviceimports": "/apis/multicluster.x-k8s.io/v1alpha1", "customresourcedefinitions": "/apis/apiextensions.k8s.io/v1",
     "roles": "/apis/rbac.authorization.k8s.io/v1", "rolebindings": "/apis/rbac.authorization.k8s.io/v1",

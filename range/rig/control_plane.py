@@ -10,10 +10,10 @@ from .netns import command
 from .pki import kubeconfig
 
 SERVICE_CIDR, POD_CIDR, DNS_ADDRESS = "10.96.0.0/12", "10.244.0.0/16", "10.96.0.10"
-SERVICE_CIDR6 = "fd00:96::/112"
+SERVICE_CIDR6, POD_CIDR6, DNS_ADDRESS6 = "fd00:96::/112", "fd00:244::/64", "fd00:96::a"
 CONTROLLERS = ("endpointslice-controller,endpointslice-mirroring-controller,endpoints-controller,namespace-controller,"
                "serviceaccount-controller,replicaset-controller,deployment-controller,statefulset-controller,"
-               "job-controller,garbage-collector-controller")
+               "daemonset-controller,job-controller,garbage-collector-controller")
 AUDIT_POLICY = """apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -66,7 +66,7 @@ class ControlPlane:
         self._start_store()
         policy = self.folder / "audit-policy.yaml"
         policy.write_text(AUDIT_POLICY)
-        self._start_server(SERVICE_CIDR, [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_path}",
+        self._start_server(f"{SERVICE_CIDR},{SERVICE_CIDR6}" if self.network.dual else SERVICE_CIDR, [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_path}",
                                           "--audit-log-mode=blocking-strict", "--audit-log-maxsize=1000"])
         self._start_controllers()
 
@@ -100,7 +100,7 @@ class ControlPlane:
         self._make_node()
         self._start("kube-proxy", [
             parts.binary("kube-proxy"), "--proxy-mode=nftables", "--hostname-override=node-1",
-            f"--cluster-cidr={POD_CIDR}", "--conntrack-max-per-core=0", f"--kubeconfig={kubeconfig(pki, 'proxy')}",
+            f"--cluster-cidr={POD_CIDR},{POD_CIDR6}" if self.network.dual else f"--cluster-cidr={POD_CIDR}", "--conntrack-max-per-core=0", f"--kubeconfig={kubeconfig(pki, 'proxy')}",
             "--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249"])
 
     def _wait_ready(self, seconds=120):
@@ -118,9 +118,11 @@ class ControlPlane:
     def _make_node(self):
         node = self.client("node", "kubelet/v1.36.3 (linux/amd64)")
         node.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1", "labels": {
-            "kubernetes.io/hostname": "node-1"}}, "spec": {"podCIDR": "10.244.0.0/24"}})
+            "kubernetes.io/hostname": "node-1"}}, "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": [
+                "10.244.0.0/24", *(["fd00:244::/80"] if self.network.dual else [])]}})
         node.patch("nodes", None, "node-1", {"status": {
-            "addresses": [{"type": "InternalIP", "address": "10.10.0.1"}, {"type": "Hostname", "address": "node-1"}],
+            "addresses": [*({"type": "InternalIP", "address": one} for one in self.network.node_addresses),
+                          {"type": "Hostname", "address": "node-1"}],
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
             "capacity": {"pods": "250"}, "nodeInfo": {"kubeletVersion": "v1.36.3"}}}, sub="status")
 

@@ -12,7 +12,7 @@ import threading
 import time
 
 from . import fstrm, netns, parts
-from .control_plane import DNS_ADDRESS
+from .control_plane import DNS_ADDRESS, DNS_ADDRESS6
 
 COREFILE = """.:53 {
     errors
@@ -45,11 +45,13 @@ RESOLV = "nameserver 203.0.113.53\n"
 LABELS = {"k8s-app": "kube-dns"}
 
 
-def service():
+def service(dual):
+    families = {"clusterIPs": [DNS_ADDRESS, DNS_ADDRESS6], "ipFamilyPolicy": "RequireDualStack",
+                "ipFamilies": ["IPv4", "IPv6"]} if dual else {}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {
         "name": "kube-dns", "namespace": "kube-system", "labels": {
             "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}},
-        "spec": {"clusterIP": DNS_ADDRESS, "selector": LABELS, "ports": [
+        "spec": {"clusterIP": DNS_ADDRESS, **families, "selector": LABELS, "ports": [
             {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
             {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53},
             {"name": "metrics", "port": 9153, "protocol": "TCP", "targetPort": 9153}]}}
@@ -86,7 +88,7 @@ class Replicas:
 
     def start(self, versions, replicas=1):
         """The objects of the DNS add-on; the controllers and the kubelet do the rest."""
-        self.admin.apply("services", service())
+        self.admin.apply("services", service(self.network.dual))
         self.admin.apply("configmaps", config_map(self.corefile))
         for version in versions:
             self.admin.apply("deployments", deployment(version, replicas))

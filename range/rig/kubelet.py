@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from . import parts
 from .api import ApiError
+from .control_plane import DNS_ADDRESS
 from .netns import command
 
 STUBS = {"glibc": "stub-glibc", "musl": "stub-musl", "go": "stub-go"}
@@ -25,11 +26,16 @@ class Pod:
     labels: dict
     owner: str = ""
     address: str = ""
+    address6: str = ""
     netns: str = ""
     ready: bool = False
     stopping: bool = False
     host_network: bool = False
     programs: list = field(default_factory=list)
+
+    @property
+    def addresses(self):
+        return [one for one in (self.address, self.address6) if one]
 
     @property
     def tag(self):
@@ -61,6 +67,8 @@ class Kubelet:
         self.lock = threading.RLock()
         self.on_start, self.on_stop = [], []   # callbacks(pod): inside the pod's life, before its programs start / after
         self.replica_starter = None            # starts a CoreDNS replica: set by rig.coredns
+        self.cache_starter = None              # starts NodeLocal DNSCache: set by rig.nodelocal
+        self.cluster_dns = DNS_ADDRESS         # what pods are told to ask
         self.status_lag = 0.0                  # seconds between the address being held and the API knowing it
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -110,9 +118,10 @@ class Kubelet:
         """The most recently freed address first: addresses move to other pods within a second, as on a busy node."""
         with self.lock:
             if self.free:
-                return self.free.pop()
-            self.next_host += 1
-            return f"10.244.0.{self.next_host - 1}"
+                host = self.free.pop()
+            else:
+                host, self.next_host = self.next_host, self.next_host + 1
+            return f"10.244.0.{host}", f"fd00:244::{host:x}" if self.network.dual else ""
 
     def _run(self, obj):
         meta, spec = obj["metadata"], obj["spec"]
@@ -120,14 +129,16 @@ class Kubelet:
         pod = Pod(meta["uid"], meta["namespace"], meta["name"], spec, meta.get("labels", {}), owner.get("name", ""),
                   host_network=spec.get("hostNetwork", False))
         if pod.host_network:
-            pod.address, pod.netns = self.network.node_address, self.network.node
+            pod.address, pod.address6 = (*self.network.node_addresses, "")[:2]
+            pod.netns = self.network.node
         else:
-            pod.address = self.take_address()
-            pod.netns = self.network.add_pod(pod.address)
+            pod.address, pod.address6 = self.take_address()
+            pod.netns = self.network.add_pod(pod.address, pod.address6)
         with self.lock:
             self.pods[pod.uid] = pod
-            self.holdings.append({"uid": pod.uid, "namespace": pod.namespace, "pod": pod.name, "address": pod.address,
-                                  "host": pod.host_network, "from_ns": time.time_ns(), "to_ns": None})
+            self.holdings += [{"uid": pod.uid, "namespace": pod.namespace, "pod": pod.name, "address": address,
+                               "host": pod.host_network, "from_ns": time.time_ns(), "to_ns": None}
+                              for address in pod.addresses]
         for call in self.on_start:
             call(pod)
         if self.status_lag:
@@ -142,8 +153,8 @@ class Kubelet:
         conditions = [{"type": kind, "status": status, "lastTransitionTime": now()}
                       for kind, status in (("PodScheduled", "True"), ("Initialized", "True"), ("ContainersReady", state),
                                            ("Ready", state))]
-        change = {"phase": phase, "podIP": pod.address, "podIPs": [{"ip": pod.address}], "hostIP": "10.10.0.1",
-                  "hostIPs": [{"ip": "10.10.0.1"}], "startTime": now(), "conditions": conditions}
+        change = {"phase": phase, "podIP": pod.address, "podIPs": [{"ip": one} for one in pod.addresses], "hostIP": "10.10.0.1",
+                  "hostIPs": [{"ip": one} for one in self.network.node_addresses], "startTime": now(), "conditions": conditions}
         try:
             self.node.patch("pods", pod.namespace, pod.name, {"status": change}, sub="status")
         except ApiError as error:
@@ -155,9 +166,14 @@ class Kubelet:
         policy = pod.spec.get("dnsPolicy", "ClusterFirst")
         if policy == "Default" or (policy == "ClusterFirst" and pod.host_network):
             path.write_text("nameserver 203.0.113.53\n")
+        elif policy == "None":
+            given = pod.spec["dnsConfig"]
+            options = " ".join(f"{one['name']}:{one['value']}" for one in given["options"])
+            path.write_text(f"search {' '.join(given['searches'])}\n" + "".join(
+                f"nameserver {one}\n" for one in given["nameservers"]) + f"options {options}\n")
         else:
             path.write_text(f"search {pod.namespace}.svc.cluster.local svc.cluster.local cluster.local\n"
-                            "nameserver 10.96.0.10\noptions ndots:5\n")
+                            f"nameserver {self.cluster_dns}\noptions ndots:5\n")
         return path
 
     def _start_program(self, pod):
@@ -167,6 +183,8 @@ class Kubelet:
             pod.programs.append(self.children.start(f"pod-{pod.namespace}-{pod.name}", argv, stdin=subprocess.PIPE))
         elif "/coredns/" in pod.spec["containers"][0]["image"]:
             self.replica_starter(pod)
+        elif "node-cache" in pod.spec["containers"][0]["image"]:
+            self.cache_starter(pod)
 
     def _terminate(self, uid):
         """A graceful end: stop the program, give the address back, tell the API that it is over."""
@@ -204,7 +222,7 @@ class Kubelet:
                 if held["uid"] == pod.uid and held["to_ns"] is None:
                     held["to_ns"] = time.time_ns()
             if not pod.host_network:
-                self.free.append(pod.address)
+                self.free.append(int(pod.address.rsplit(".", 1)[1]))
 
     def complete(self, pod):
         """A Job's pod ends well: its programs and network go, the address stays in its status."""

@@ -94,10 +94,11 @@ def reap(prefix):
 class Network:
     """The namespaces of one run: node, internet, pods."""
 
-    def __init__(self, run_id, node_address="10.10.0.1"):
+    def __init__(self, run_id, node_address="10.10.0.1", dual=False):
         self.prefix = f"tn-{run_id}-"
         self.node, self.internet = self.prefix + "node", self.prefix + "net"
-        self.node_address = node_address
+        self.node_address, self.dual = node_address, dual
+        self.node_addresses = [node_address, *(["fd00:10::1"] if dual else [])]
         self.made = []
         self.serial = 0
 
@@ -126,8 +127,12 @@ class Network:
         subprocess.run(command(self.node, ["sh", "-c",
             "for f in all default up0; do echo 0 > /proc/sys/net/ipv4/conf/$f/rp_filter; done;"
             "echo 1 > /proc/sys/net/ipv4/ip_forward"]), check=True, capture_output=True)
+        if self.dual:
+            # Pods reach IPv6 through one link-local gateway, as they reach IPv4 through 169.254.1.1.
+            ip("-n", self.node, "addr", "add", f"{self.node_addresses[1]}/128", "dev", "lo", "nodad")
+            subprocess.run(command(self.node, ["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"]), check=True)
 
-    def add_pod(self, address):
+    def add_pod(self, address, address6=None):
         """Make a pod's network; returns the namespace's name."""
         self.serial += 1
         name, host = f"{self.prefix}p{self.serial}", f"p{self.serial}"
@@ -146,7 +151,24 @@ class Network:
             f"neigh add 169.254.1.1 lladdr {NODE_MAC} dev eth0 nud permanent",
             f"route add default via 169.254.1.1 src {address}",
         ])
+        if address6:
+            self._add_family6(name, host, address6)
         return name
+
+    def _add_family6(self, name, host, address):
+        # No addresses of the links' own: only what the cluster knows may ever be a source.
+        ip_batch(self.node, [
+            f"link set {host} addrgenmode none",
+            f"neigh add {address} lladdr {POD_MAC} dev {host} nud permanent",
+            f"route replace {address}/128 dev {host} src {self.node_addresses[1]}",
+        ])
+        ip_batch(name, [
+            "link set eth0 addrgenmode none",
+            f"addr add {address}/128 dev eth0 nodad",
+            f"neigh add fe80::1 lladdr {NODE_MAC} dev eth0 nud permanent",
+            "route add fe80::1/128 dev eth0",
+            f"route add default via fe80::1 dev eth0 src {address}",
+        ])
 
     def remove(self, name):
         subprocess.run(["ip", "netns", "del", name], capture_output=True)

@@ -10,6 +10,7 @@ import time
 
 from . import recon
 from .api import JSON_PATCH
+from .control_plane import DNS_ADDRESS6
 from .forger import Impostor, PathForger, UpstreamForger
 
 
@@ -59,7 +60,7 @@ class Player:
         for name in words:
             self.plane.namespace(name, self.who(options))
 
-    def template(self, name, options):
+    def template(self, namespace, name, options):
         labels = {"app": options.get("app", name), **pairs(options.get("labels"))}
         repository = options.get("image", f"registry.example.com/{name}")
         spec = {"containers": [{"name": name, "image": f"{repository}:{options.get('stub', 'glibc')}"}],
@@ -68,6 +69,10 @@ class Player:
             spec["serviceAccountName"] = options["sa"]
         if options.get("host") == "yes":
             spec |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+        if options.get("dns") == "6":      # asks the cluster DNS at its IPv6 address
+            spec |= {"dnsPolicy": "None", "dnsConfig": {
+                "nameservers": [DNS_ADDRESS6], "options": [{"name": "ndots", "value": "5"}],
+                "searches": [f"{namespace}.svc.cluster.local", "svc.cluster.local", "cluster.local"]}}
         for key in ("hostname", "subdomain"):
             if key in options:
                 spec[key] = options[key]
@@ -76,7 +81,7 @@ class Player:
     def do_deploy(self, words, options):
         namespace, name = split(words[0])
         self.plane.namespace(namespace)
-        template = self.template(name, options)
+        template = self.template(namespace, name, options)
         api, kind, extra = "apps/v1", "Deployment", {}
         if options.get("kind") == "statefulset":
             kind, extra = "StatefulSet", {"serviceName": options.get("service", name), "podManagementPolicy": "Parallel"}
@@ -88,14 +93,14 @@ class Player:
     def do_pod(self, words, options):
         namespace, name = split(words[0])
         self.plane.namespace(namespace)
-        template = self.template(name, options)
+        template = self.template(namespace, name, options)
         self.who(options).create("pods", {"apiVersion": "v1", "kind": "Pod", "metadata": {
             "namespace": namespace, "name": name, **template["metadata"]}, "spec": template["spec"]})
 
     def do_job(self, words, options):
         namespace, name = split(words[0])
         self.plane.namespace(namespace)
-        template = self.template(name, options)
+        template = self.template(namespace, name, options)
         template["spec"]["restartPolicy"] = "Never"
         self.who(options).create("jobs", {"apiVersion": "batch/v1", "kind": "Job", "metadata": {
             "namespace": namespace, "name": name}, "spec": {"template": template, "backoffLimit": 0}})
@@ -116,6 +121,8 @@ class Player:
             spec = {"type": "ExternalName", "externalName": options["external"]}
         elif options.get("selector") != "none":
             spec["selector"] = pairs(options.get("selector")) or {"app": options.get("app", name)}
+        if "families" in options:
+            spec |= {"dual": {"ipFamilyPolicy": "RequireDualStack"}, "6": {"ipFamilies": ["IPv6"]}}[options["families"]]
         if "ip" in options:
             spec["clusterIP"] = options["ip"]
         if options.get("headless") == "yes":
@@ -136,9 +143,9 @@ class Player:
         labels = {"kubernetes.io/service-name": options["service"]} if "service" in options else {}
         label, number = options.get("port", "http:80").split(":")
         self.who(options).create("endpointslices", {
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "metadata": {
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {
                 "namespace": namespace, "name": name, "labels": labels}, "endpoints": endpoints,
-            "ports": [{"name": label, "port": int(number), "protocol": options.get("proto", "TCP")}]})
+            "addressType": "IPv6" if ":" in options["addresses"] else "IPv4", "ports": [{"name": label, "port": int(number), "protocol": options.get("proto", "TCP")}]})
 
     def do_silence(self, words, options):
         """silence NAMESPACE/NAME victim=WORKLOAD: a slice of no service with the victims' addresses (their PTR dies)."""
@@ -263,14 +270,18 @@ class Player:
         """reverse WORKLOAD OTHER: a pod of the first looks up the addresses of the other's pods."""
         pod = self.pick(words[0])
         for other in self.kubelet.find(words[1]):
-            pod.say(f"ptr {other.address}")
+            for address in other.addresses:
+                pod.say(f"ptr {address}")
 
     def do_ask(self, words, options):
         """ask WORKLOAD NAME TYPE replica=N: a plain question straight to one replica (or the DNS service)."""
         pod = self.pick(words[0])
         if pod:
             shape = {"edns": int(options.get("edns", 1232)), "rd": options.get("rd") != "no"}
-            server = self.replicas.list()[int(options["replica"]) - 1].address if "replica" in options else recon.DNS_ADDRESS
+            server = recon.DNS_ADDRESS if options.get("family") != "6" else DNS_ADDRESS6
+            if "replica" in options:
+                replica = self.replicas.list()[int(options["replica"]) - 1]
+                server = replica.address6 if options.get("family") == "6" else replica.address
             recon.Asker(pod, server=server, timeout=float(options.get("timeout", 2))).ask(words[1], words[2], **shape)
 
     def do_recon(self, words, options):

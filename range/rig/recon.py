@@ -39,7 +39,7 @@ class Asker:
     def _round(self, questions, shape):
         open_ones, answers = {}, []
         for name, kind in questions:
-            one = netns.sock(self.pod.netns)
+            one = netns.sock(self.pod.netns, socket.AF_INET6 if ":" in self.server else socket.AF_INET)
             one.connect((self.server, 53))
             one.send(dnswire.question(self.random.randrange(1, 65536), name, kind, **shape))
             open_ones[one] = name

@@ -16,7 +16,7 @@ WATCHED = {"pods": "/api/v1/pods", "services": "/api/v1/services", "namespaces":
            "nodes": "/api/v1/nodes", "configmaps": "/api/v1/namespaces/kube-system/configmaps",
            "endpointslices": "/apis/discovery.k8s.io/v1/endpointslices", "replicasets": "/apis/apps/v1/replicasets",
            "deployments": "/apis/apps/v1/deployments", "jobs": "/apis/batch/v1/jobs",
-           "statefulsets": "/apis/apps/v1/statefulsets"}
+           "statefulsets": "/apis/apps/v1/statefulsets", "daemonsets": "/apis/apps/v1/daemonsets"}
 
 
 def rfc3339(ns):
@@ -53,8 +53,12 @@ class Recorder:
         for leg, which in (("client", f"port 53 and not host {ADDRESS}"), ("upstream", f"host {ADDRESS} and port 53")):
             self.capture(pod, f"{leg}-{pod.name}", which)
 
-    def capture(self, pod, name, which="port 53"):
-        argv = ["tcpdump", "-i", "eth0", "-n", "-U", "-Z", "root", "-B", "4096", "-w",
+    def capture_node(self, pod):
+        """What a NodeLocal cache asks the upstream itself."""
+        self.capture(pod, f"upstream-{pod.name}", f"host {ADDRESS} and host {self.network.node_address} and port 53", "up0")
+
+    def capture(self, pod, name, which="port 53", interface="eth0"):
+        argv = ["tcpdump", "-i", interface, "-n", "-U", "-Z", "root", "-B", "4096", "-w",
                 str(self.folder / "pcap" / f"{name}.pcap"), which]
         self.captures.append(self.children.start(f"tcpdump-{name}", netns.command(pod.netns, argv)))
 

@@ -25,6 +25,8 @@ class Scenario:
     about: str = ""
     coredns: list = field(default_factory=list)
     replicas: int = 1
+    node_local: bool = False   # NodeLocal DNSCache in front of the cluster DNS
+    dual: bool = False         # both address families
     duration: float = 30
     skew_ms: int = 100
     shifted: str = ""
@@ -76,6 +78,12 @@ def _line(scenario, head, words, number):
         setattr(scenario, head, words)
     elif head in ("replicas", "skew_ms", "seed", "older_hours"):
         setattr(scenario, head, int(words[0]))
+    elif head == "node_local":
+        scenario.node_local = words == ["yes"]
+    elif head == "families":
+        if words not in (["ipv4"], ["dual"]):
+            raise ValueError("families ipv4|dual")
+        scenario.dual = words == ["dual"]
     elif head == "duration":
         scenario.duration = float(words[0])
     elif head == "text":

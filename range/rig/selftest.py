@@ -18,7 +18,7 @@ def frame(source, sport, target, dport, payload):
 
 
 def pod(uid, address):
-    return SimpleNamespace(uid=uid, namespace="shop", name=uid, address=address, host_network=False)
+    return SimpleNamespace(uid=uid, namespace="shop", name=uid, address=address, addresses=[address], host_network=False)
 
 
 def truth(seen=(), holdings=(), skew_ms=100):

@@ -14,6 +14,7 @@ from . import dnswire, netns
 
 ETH_P_ALL, SO_TIMESTAMPNS = 0x0003, 35
 RETRANSMIT_NS = 15 * 10**9
+CLUSTER_NETS = ("10.244.0.0/16", "10.96.0.0/12", "10.10.0.0/16", "fd00:244::/64", "fd00:96::/112", "fd00:10::/64")
 
 
 class PodTap:
@@ -72,7 +73,7 @@ class PodTap:
     def _keep(self, t_ns, key, pod, frame):
         packet = transport(frame)
         if packet and 53 in (packet[1], packet[3]):
-            if key == "node" and self.network.node_address not in (packet[0], packet[2]):
+            if key == "node" and not {packet[0], packet[2]} & set(self.network.node_addresses):
                 return
             self.seen.append((t_ns, key, pod, packet))
 
@@ -83,12 +84,19 @@ class PodTap:
 
 def transport(frame):
     """(source, sport, target, dport, DNS payload, "udp"|"tcp") or None. TCP: only messages that fit one segment."""
-    if len(frame) < 34 or frame[12:14] != b"\x08\x00" or frame[23] not in (6, 17):
+    if len(frame) >= 54 and frame[12:14] == b"\x86\xdd":
+        proto, at, end = frame[20], 54, 54 + struct.unpack("!H", frame[18:20])[0]
+        source, target = (socket.inet_ntop(socket.AF_INET6, frame[i:i + 16]) for i in (22, 38))
+    elif len(frame) >= 34 and frame[12:14] == b"\x08\x00":
+        proto, at, end = frame[23], 14 + (frame[14] & 15) * 4, 14 + struct.unpack("!H", frame[16:18])[0]
+        source, target = socket.inet_ntoa(frame[26:30]), socket.inet_ntoa(frame[30:34])
+    else:
         return None
-    at, end = 14 + (frame[14] & 15) * 4, 14 + struct.unpack("!H", frame[16:18])[0]
+    if proto not in (6, 17) or len(frame) < at + 8:
+        return None
     sport, dport = struct.unpack("!HH", frame[at:at + 4])
-    ends = (socket.inet_ntoa(frame[26:30]), sport, socket.inet_ntoa(frame[30:34]), dport)
-    if frame[23] == 17:
+    ends = (source, sport, target, dport)
+    if proto == 17:
         return (*ends, frame[at + 8:end], "udp")
     payload = frame[at + (frame[at + 12] >> 4) * 4:end]
     return (*ends, payload[2:], "tcp") if len(payload) > 14 else None
@@ -124,7 +132,7 @@ class Truth:
             except (ValueError, struct.error):
                 continue
             if dport == 53 and not message.response:
-                if key != "node" and source != pod.address:
+                if key != "node" and source not in pod.addresses:
                     continue
                 ident = (key, sport, message.id, message.name.lower(), message.type)
                 earlier = waiting.get(ident)
@@ -218,9 +226,13 @@ class Truth:
 
 def _in_cluster(name):
     """Is a reverse name one of the cluster's addresses (pods, services, node)?"""
-    labels = name.removesuffix(".in-addr.arpa").split(".")
+    if name.endswith(".ip6.arpa"):
+        digits = "".join(reversed(name.removesuffix(".ip6.arpa").split(".")))
+        text = ":".join(digits[i:i + 4] for i in range(0, len(digits), 4))
+    else:
+        text = ".".join(reversed(name.removesuffix(".in-addr.arpa").split(".")))
     try:
-        address = ipaddress.ip_address(".".join(reversed(labels)))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return any(address in ipaddress.ip_network(net) for net in ("10.244.0.0/16", "10.96.0.0/12", "10.10.0.0/16"))
+    return any(address in ipaddress.ip_network(net) for net in CLUSTER_NETS)

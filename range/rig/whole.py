@@ -17,6 +17,7 @@ from . import coredns, netns, parts, pki, scenario as scenarios
 from .children import Children
 from .control_plane import ControlPlane
 from .kubelet import Kubelet
+from .nodelocal import NodeLocal
 from .play import Player
 from .record import Recorder, make_older
 from .truth import PodTap, Truth
@@ -36,7 +37,7 @@ class Range:
         self.folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
         (self.folder / "pid").write_text(str(os.getpid()))
         self.run_id = run_id(self.folder)
-        self.network, self.children = netns.Network(self.run_id), Children(self.folder)
+        self.network, self.children = netns.Network(self.run_id, dual=scenario.dual), Children(self.folder)
         self.corefile, self.started_at = coredns.COREFILE, time.monotonic()
 
     def say(self, text):
@@ -59,11 +60,15 @@ class Range:
         self.truth = Truth(self.tap, self.kubelet, self.scenario.skew_ms)
         self.replicas = coredns.Replicas(self.plane, self.network, self.children, self.kubelet, self.folder, self.recording)
         self.replicas.start(self.scenario.coredns, self.scenario.replicas)
+        if self.scenario.node_local:
+            NodeLocal(self.plane, self.network, self.children, self.kubelet, self.folder, self.recording).start()
 
     def _pod_started(self, pod):
         if "/coredns/" in pod.spec["containers"][0]["image"]:
             self.recorder.capture_replica(pod)
             return
+        if "node-cache" in pod.spec["containers"][0]["image"]:
+            self.recorder.capture_node(pod)
         self.tap.add(pod)
         if any(fnmatch.fnmatch(f"{pod.namespace}/{pod.name}", pattern) for pattern in self.scenario.capture_pods):
             self.recorder.capture(pod, f"pod-{pod.name}")
@@ -78,6 +83,7 @@ class Range:
                 one["type"] == "Ready" and one["status"] == "True" for one in pod.get("status", {}).get("conditions", []))]
             wanted = self.plane.admin.get("deployments")["items"]
             short = [one for one in wanted if one.get("status", {}).get("replicas", 0) < one["spec"]["replicas"]]
+            short += [one for one in self.plane.admin.get("daemonsets")["items"] if not one.get("status", {}).get("currentNumberScheduled")]
             if pods and not waiting and not short:
                 time.sleep(1.5)
                 return
@@ -205,12 +211,12 @@ def expectations(scenario, pods, replicas):
 def write_case(out, scenario, started, subjects):
     recording = out / "recording"
     sources = [name for name, found in (
-        ("log", "logs/*/coredns/*"), ("dnstap", "dnstap/*"), ("pcap-client", "pcap/client-*"),
+        ("log", "logs/*/*/*"), ("dnstap", "dnstap/*"), ("pcap-client", "pcap/client-*"),
         ("pcap-upstream", "pcap/upstream-*"), ("pcap-pod", "pcap/pod-*"), ("audit", "audit.log"), ("watch", "watch/*"),
         ("corefile", "corefile/*"), ("objects", "objects/*")) if any(path.stat().st_size for path in recording.glob(found))]
     case = {"name": scenario.name, "scenario": f"{scenario.name}.scenario", "description": scenario.about,
             "started_ns": started, "skew_ms": scenario.skew_ms, "cluster_domain": "cluster.local",
-            "coredns": scenario.coredns, "pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/12",
-            "dns_address": "10.96.0.10", "sources": sources, "shifted": scenario.shifted or None,
+            "coredns": scenario.coredns, "families": "dual" if scenario.dual else "ipv4", "pod_cidr": "10.244.0.0/16",
+            "service_cidr": "10.96.0.0/12", "dns_address": "10.96.0.10", "sources": sources, "shifted": scenario.shifted or None,
             "expect": expectations(scenario, *subjects)}
     (out / "case.json").write_text(json.dumps(case, indent=1) + "\n")

@@ -65,8 +65,10 @@ impl<'a> Rear<'a> {
             match fact {
                 Passed::Lookup(judged) => {
                     self.detector.observe(&Fact::Lookup(&judged), &self.cx);
-                    self.intents.observe(&judged, self.cx.knowledge, &mut self.intents_out);
-                    self.show_intents();
+                    if !self.cx.is_second_sighting(&judged) {
+                        self.intents.observe(&judged, self.cx.knowledge, &mut self.intents_out);
+                        self.show_intents();
+                    }
                 }
                 Passed::Exchange(exchange) => self.detector.observe(&Fact::Exchange(&exchange), &self.cx),
                 Passed::Change(change) => self.detector.observe(&Fact::Change(change), &self.cx),

@@ -81,7 +81,12 @@ impl Detector {
     /// Shows one fact to every rule.
     pub fn observe(&mut self, fact: &Fact<'_>, cx: &Context<'_>) {
         self.note(fact);
+        let again = matches!(fact, Fact::Lookup(judged) if cx.is_second_sighting(judged));
         for rule in &mut self.rules {
+            // Reconnaissance is counted by who asks.
+            if again && rule.meta().id.starts_with('R') {
+                continue;
+            }
             rule.observe(fact, cx, &mut self.fresh);
         }
         if !self.fresh.is_empty() {

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use truename_model::{
-    Actor, ClusterChange, Diagnostic, Intent, Interval, Judged, Loss, Nanos, ObjectRef, Observation, Origin,
-    OriginId, Profile, RecordRef, RuleMeta, Severity, Sha256, UpstreamExchange, Workload,
+    Actor, Attribution, ClusterChange, Diagnostic, Intent, Interval, Judged, Loss, Nanos, ObjectRef,
+    Observation, Origin, OriginId, Profile, RecordRef, RuleMeta, Severity, Sha256, UnknownOwner,
+    UpstreamExchange, Workload,
 };
 
 use crate::knowledge::Knowledge;
@@ -57,6 +58,21 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn origin(&self, id: OriginId) -> Option<&'a Origin> {
         self.origins.get(id.0 as usize)
+    }
+
+    /// True for a question that a NodeLocal cache passed on while the cache's own log is in the evidence: that log tells
+    /// who asked, so counters of askers must not count it once more.
+    #[must_use]
+    pub fn is_second_sighting(&self, judged: &Judged) -> bool {
+        if !matches!(judged.attribution, Attribution::Unknown(UnknownOwner::ThroughNodeLocal(_))) {
+            return false;
+        }
+        let transaction = &judged.transaction;
+        let (Some(ip), Some(at)) = (transaction.client_ip(), transaction.asked.interval()) else {
+            return false;
+        };
+        let Some(cache) = self.knowledge.node_cache(ip, at) else { return false };
+        self.origins.iter().any(|origin| origin.replica.value().is_some_and(|name| name == cache))
     }
 
     /// The replica's name, `unknown replica` if none is known.

@@ -64,6 +64,16 @@ pub trait Knowledge: Sync {
     /// not remember it).
     fn judge(&self, answer: &Answer<'_>) -> (Judgement, Option<Interval>);
 
+    /// The NodeLocal cache, by its pod's name, that alone may have asked from this address then.
+    fn node_cache(&self, _: IpAddr, _: Interval) -> Option<&str> {
+        None
+    }
+
+    /// True if the instance of this name is a NodeLocal cache: what it forwards, another instance answers.
+    fn is_node_cache(&self, _: &str) -> bool {
+        false
+    }
+
     /// The object history itself, for rules that compare objects.
     fn history(&self) -> Option<&History> {
         None
@@ -196,6 +206,14 @@ impl Knowledge for ClusterKnowledge<'_> {
         )
     }
 
+    fn node_cache(&self, ip: IpAddr, at: Interval) -> Option<&str> {
+        self.history.node_cache(ip, at)
+    }
+
+    fn is_node_cache(&self, instance: &str) -> bool {
+        self.history.is_node_cache(instance)
+    }
+
     fn history(&self) -> Option<&History> {
         Some(self.history)
     }
@@ -249,6 +267,12 @@ impl Knowledge for ClusterKnowledge<'_> {
                     (Some(one), None) => DnsRole::Replica(one.workload.name.clone()),
                     (None, _) => DnsRole::Other,
                     _ => DnsRole::Unknown,
+                }
+            }
+            Attribution::Unknown(UnknownOwner::ThroughNodeLocal(_)) => {
+                match self.history.node_cache(ip, at) {
+                    Some(cache) => DnsRole::Replica(cache.to_owned()),
+                    None => DnsRole::Unknown,
                 }
             }
             Attribution::Unknown(_) if facts.dns_pods.contains(&ip) => self.only_server(ip),

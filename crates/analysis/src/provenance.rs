@@ -390,7 +390,7 @@ impl Provenance {
         let question = Question { name: chase.target.clone(), ..joined.transaction.question.clone() };
         let body = Body { answers: chase.rest.clone(), ..(*response.body).clone() };
         let rest = Response { body: Arc::new(body), ..response.clone() };
-        match self.matching(joined, &question, &rest, at) {
+        match self.matching(joined, &question, &rest, at, replicas) {
             Match::Clean(_) => own(),
             Match::Forged(why) => forged_verdict(&why, Arc::clone(&chase.by)),
             Match::None => self.unexplained(joined, at, &rest, replicas, false),
@@ -406,7 +406,7 @@ impl Provenance {
         at: Interval,
         replicas: &Replicas<'_>,
     ) -> Verdict {
-        match self.matching(joined, question, response, at) {
+        match self.matching(joined, question, response, at, replicas) {
             Match::Clean(known) => match self.disputed_by(&known, question, at) {
                 Some(other) => {
                     Verdict::unverifiable(WhyUnverifiable::Disputed(replicas.name(other).to_owned()))
@@ -419,10 +419,19 @@ impl Provenance {
     }
 
     /// The upstream answer that this answer was made from.
-    fn matching(&self, joined: &Joined, question: &Question, response: &Response, at: Interval) -> Match {
+    fn matching(
+        &self,
+        joined: &Joined,
+        question: &Question,
+        response: &Response,
+        at: Interval,
+        replicas: &Replicas<'_>,
+    ) -> Match {
+        // What a NodeLocal cache was told, another instance may have asked for.
+        let asker = joined.replica.filter(|id| !replicas.is_cache(*id));
         let Some(answers) = self.answers(question) else { return self.attached(joined, question, response) };
         let usable = |known: &&Known| {
-            joined.replica.is_none_or(|replica| replica == known.replica)
+            asker.is_none_or(|replica| replica == known.replica)
                 && known.exchange.at.lo <= at.hi.plus(SECOND / 4)
                 && known.expires >= at.lo
                 && known.exchange.response.as_ref().is_some_and(|given| served_from(response, given))
@@ -501,7 +510,8 @@ impl Provenance {
         let Some(leg) = leg.filter(|leg| leg.since.is_some_and(|since| since <= at.hi)) else {
             return Verdict::unverifiable(WhyUnverifiable::NoUpstreamLeg);
         };
-        let complete = whole && joined.replica.is_some() && is_complete(leg, at, &joined.transaction);
+        let asks_itself = joined.replica.is_some_and(|id| !replicas.is_cache(id));
+        let complete = whole && asks_itself && is_complete(leg, at, &joined.transaction);
         if complete && response.body.addresses().next().is_some() {
             return Verdict::Contradicted {
                 how: Contradiction::NoProvenance,

@@ -49,6 +49,8 @@ pub struct Replicas<'a> {
     by_name: HashMap<(u32, String), ReplicaId>,
     names: Vec<String>,
     versions: Vec<Option<Version>>,
+    /// Instances that forward to others of the cluster.
+    caches: Vec<bool>,
     /// Own addresses of instances, from forwarder taps that show the local socket.
     aliases: HashMap<IpAddr, ReplicaId>,
     /// Addresses that answered clients, used only where the objects tell nothing.
@@ -68,6 +70,7 @@ impl<'a> Replicas<'a> {
             by_name: HashMap::new(),
             names: Vec::new(),
             versions: Vec::new(),
+            caches: Vec::new(),
             aliases: HashMap::new(),
             answering: HashSet::new(),
             roles: HashMap::with_hasher(FixedState::with_seed(5)),
@@ -100,6 +103,12 @@ impl<'a> Replicas<'a> {
         self.versions.get(id.0 as usize).copied().flatten()
     }
 
+    /// True for a NodeLocal cache: its upstream may be any other instance, so their exchanges explain its answers too.
+    #[must_use]
+    pub fn is_cache(&self, id: ReplicaId) -> bool {
+        self.caches.get(id.0 as usize).copied().unwrap_or(false)
+    }
+
     /// Takes note of a version text (`1.15.0`, `CoreDNS-1.15.0`).
     pub fn learn_version(&mut self, id: ReplicaId, text: &str) {
         if let (Some(version), Some(slot)) = (parse_version(text), self.versions.get_mut(id.0 as usize)) {
@@ -117,6 +126,7 @@ impl<'a> Replicas<'a> {
         }
         self.names.push(name.to_owned());
         self.versions.push(None);
+        self.caches.push(self.knowledge.is_node_cache(name));
         self.by_name.insert((cluster, name.to_owned()), id);
         id
     }

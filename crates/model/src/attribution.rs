@@ -1,5 +1,6 @@
 //! Who asked: a workload named with its basis, its alternatives, or the reason why it cannot be named (design, I4).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -89,7 +90,7 @@ pub struct Alternative {
 }
 
 /// Why nobody is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnknownOwner {
     /// The record has no time.
@@ -104,20 +105,26 @@ pub enum UnknownOwner {
     OutsideHistory,
     /// No objects of this cluster are in the evidence.
     NoObjects,
+    /// The address asks for others: a NodeLocal DNSCache on this node, whose own log would tell the pod.
+    ThroughNodeLocal(Arc<str>),
 }
 
 impl UnknownOwner {
     /// A phrase for people.
     #[must_use]
-    pub fn phrase(self) -> &'static str {
-        match self {
+    pub fn phrase(&self) -> Cow<'static, str> {
+        let fixed = match self {
+            Self::ThroughNodeLocal(node) => {
+                return format!("asked through the NodeLocal DNSCache of node {node}").into();
+            }
             Self::NoTime => "no time",
             Self::NoClient => "no client address",
             Self::NoSuchAddress => "no object ever held the address",
             Self::NoneAtThatTime => "nobody is known to have held the address then",
             Self::OutsideHistory => "the object history does not reach this time",
             Self::NoObjects => "no objects of this cluster in the evidence",
-        }
+        };
+        fixed.into()
     }
 }
 

@@ -85,6 +85,9 @@ pub struct TruthLine {
     /// The recording holds query and answer.
     #[serde(default)]
     pub seen_in_full: bool,
+    /// The replica that saw the question; without one only packets of the pod itself can show it.
+    #[serde(default)]
+    pub replica: Option<String>,
     /// Return code that the pod got.
     #[serde(default)]
     pub rcode: Option<serde_json::Value>,
@@ -183,7 +186,8 @@ impl Strength {
     #[must_use]
     pub fn demanded(&self, sources: &[String], line: &TruthLine) -> Option<&str> {
         let has = |word: &str| sources.iter().any(|source| source == word);
-        let seen = line.seen_in_full && (has("dnstap") || has("pcap-client") || has("pcap-pod"));
+        let at_replica = line.replica.is_some() && (has("dnstap") || has("pcap-client"));
+        let seen = line.seen_in_full && (at_replica || has("pcap-pod"));
         let objects = if has("watch") {
             "history"
         } else if has("objects") {

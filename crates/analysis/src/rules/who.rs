@@ -7,7 +7,9 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use truename_model::{Attribution, Endpoint, Interval, OriginId, Profile, Workload, WorkloadKind};
+use truename_model::{
+    Attribution, Endpoint, Interval, OriginId, Profile, UnknownOwner, Workload, WorkloadKind,
+};
 
 use crate::facts::Context;
 use crate::text::glob;
@@ -17,6 +19,8 @@ use crate::text::glob;
 pub(crate) enum Who {
     /// A workload; equal to any other pod of the same topmost owner.
     Workload(Arc<Workload>),
+    /// A node's NodeLocal cache, for any of the node's pods.
+    Cache(Arc<str>),
     /// Only an address is known.
     Address(IpAddr),
     /// Not even that.
@@ -26,10 +30,11 @@ pub(crate) enum Who {
 impl Who {
     /// The key for an asking client.
     pub(crate) fn new(attribution: &Attribution, client: Option<IpAddr>) -> Self {
-        match (attribution.exact(), client) {
-            (Some(workload), _) => Self::Workload(Arc::clone(workload)),
-            (None, Some(ip)) => Self::Address(ip),
-            (None, None) => Self::Nobody,
+        match (attribution, client) {
+            (Attribution::Exact(workload, _), _) => Self::Workload(Arc::clone(workload)),
+            (Attribution::Unknown(UnknownOwner::ThroughNodeLocal(node)), _) => Self::Cache(Arc::clone(node)),
+            (_, Some(ip)) => Self::Address(ip),
+            (_, None) => Self::Nobody,
         }
     }
 
@@ -37,6 +42,7 @@ impl Who {
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Workload(workload) => workload.to_string(),
+            Self::Cache(node) => format!("NodeLocal DNSCache of node {node}"),
             Self::Address(ip) => format!("address {ip}"),
             Self::Nobody => "unknown client".to_owned(),
         }
@@ -46,7 +52,7 @@ impl Who {
     pub(crate) fn workload(&self) -> Option<Arc<Workload>> {
         match self {
             Self::Workload(workload) => Some(Arc::clone(workload)),
-            Self::Address(_) | Self::Nobody => None,
+            Self::Cache(_) | Self::Address(_) | Self::Nobody => None,
         }
     }
 
@@ -54,14 +60,15 @@ impl Who {
     pub(crate) fn namespace(&self) -> &str {
         match self {
             Self::Workload(workload) => &workload.namespace,
-            Self::Address(_) | Self::Nobody => "",
+            Self::Cache(_) | Self::Address(_) | Self::Nobody => "",
         }
     }
 
-    /// By how much thresholds rise: all hostNetwork pods of a node share its address.
+    /// By how much thresholds rise: all hostNetwork pods of a node share its address, all its pods its NodeLocal cache.
     pub(crate) fn factor(&self, node_factor: f64) -> f64 {
         match self {
             Self::Workload(workload) if workload.kind == WorkloadKind::Node => node_factor,
+            Self::Cache(_) => node_factor,
             _ => 1.0,
         }
     }
@@ -79,8 +86,9 @@ impl Who {
     fn rank(&self) -> u8 {
         match self {
             Self::Workload(_) => 0,
-            Self::Address(_) => 1,
-            Self::Nobody => 2,
+            Self::Cache(_) => 1,
+            Self::Address(_) => 2,
+            Self::Nobody => 3,
         }
     }
 }
@@ -97,6 +105,7 @@ impl Ord for Who {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Workload(a), Self::Workload(b)) => key(a).cmp(&key(b)),
+            (Self::Cache(a), Self::Cache(b)) => a.cmp(b),
             (Self::Address(a), Self::Address(b)) => a.cmp(b),
             _ => self.rank().cmp(&other.rank()),
         }
@@ -113,6 +122,7 @@ impl Hash for Who {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Workload(workload) => key(workload).hash(state),
+            Self::Cache(node) => node.hash(state),
             Self::Address(ip) => ip.hash(state),
             Self::Nobody => state.write_u8(2),
         }

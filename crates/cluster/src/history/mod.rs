@@ -153,7 +153,19 @@ impl History {
         self.owners.owners(ip, at, &self.coverage)
     }
 
-    /// The same with the stretch of time in which every interval has this answer; `None`: do not cache.
+    /// The NodeLocal cache (by the name of its pod) that alone may have asked from this address then.
+    #[must_use]
+    pub fn node_cache(&self, ip: IpAddr, at: Interval) -> Option<&str> {
+        self.owners.node_cache(ip, at)
+    }
+
+    /// True if a pod of this name ever was a NodeLocal cache.
+    #[must_use]
+    pub fn is_node_cache(&self, pod: &str) -> bool {
+        self.owners.is_node_cache(pod)
+    }
+
+    /// The same as [`History::owners`] with the stretch of time in which every interval has this answer; `None`: do not cache.
     #[must_use]
     pub fn owner_epoch(&self, ip: IpAddr, at: Interval) -> Option<(Interval, Attribution)> {
         self.owners.epoch(ip, at)

@@ -17,7 +17,7 @@ use hashbrown::HashMap;
 use truename_model::attribution::{
     Alternative, Attribution, AttributionBasis, UnknownOwner, Workload, WorkloadKind,
 };
-use truename_model::object::{Object, OwnerRef, Pod};
+use truename_model::object::{Object, OwnerRef, Pod, StringMap};
 use truename_model::time::{Interval, MILLI, Nanos, SECOND};
 
 use super::coverage::Coverage;
@@ -43,12 +43,22 @@ struct Holder {
     weak: bool,
 }
 
+/// A NodeLocal DNSCache: it asks the cluster DNS from its own or its node's address, for any pod of the node.
+#[derive(Clone, Debug)]
+struct Cache {
+    node: Arc<str>,
+    pod: Arc<str>,
+    runs: Interval,
+}
+
 /// Answers for one address: `starts[i]` begins a segment that ends before `starts[i + 1]`.
 #[derive(Clone, Debug, Default)]
 struct Track {
     holders: Vec<Holder>,
     starts: Vec<Nanos>,
     answers: Vec<Attribution>,
+    /// NodeLocal caches that ask from this address.
+    caches: Vec<Cache>,
 }
 
 /// The index from addresses to holders.
@@ -57,6 +67,7 @@ pub struct Owners {
     tracks: HashMap<IpAddr, Track, FixedState>,
     known: bool,
     pods: Vec<Interval>,
+    caches: BTreeSet<Arc<str>>,
 }
 
 impl Owners {
@@ -64,6 +75,7 @@ impl Owners {
     #[must_use]
     pub fn build(timelines: &[Timeline], coverage: &Coverage) -> Self {
         let chains = Chains::build(timelines);
+        let caches = node_caches(timelines);
         let mut holders: BTreeMap<IpAddr, Vec<Holder>> = BTreeMap::new();
         for timeline in timelines {
             match timeline.kind {
@@ -77,9 +89,10 @@ impl Owners {
         let known = timelines.iter().any(|timeline| matches!(timeline.kind, Kind::Pod | Kind::Node));
         let mut tracks = HashMap::with_capacity_and_hasher(holders.len(), FixedState::default());
         for (ip, holders) in holders {
-            tracks.insert(ip, Track::build(merge_nodes(holders), coverage));
+            tracks.insert(ip, Track::build(merge_nodes(holders), &caches, coverage));
         }
-        Self { tracks, known, pods: coverage.spans(Kind::Pod).to_vec() }
+        let caches = caches.into_iter().map(|cache| cache.pod).collect();
+        Self { tracks, known, pods: coverage.spans(Kind::Pod).to_vec(), caches }
     }
 
     /// Who held `ip` through the whole of `at`.
@@ -88,8 +101,22 @@ impl Owners {
         let Some(track) = self.tracks.get(&ip) else { return Attribution::Unknown(self.nobody(at)) };
         match track.segment(at) {
             Some((_, answer)) => answer.clone(),
-            None => judge(&track.holders, at, coverage),
+            None => track.judge(at, coverage),
         }
+    }
+
+    /// True if a pod of this name ever was a NodeLocal cache.
+    #[must_use]
+    pub fn is_node_cache(&self, pod: &str) -> bool {
+        self.caches.contains(pod)
+    }
+
+    /// The NodeLocal cache that may have asked from `ip`, by the name of its pod, if only one may have.
+    #[must_use]
+    pub fn node_cache(&self, ip: IpAddr, at: Interval) -> Option<&str> {
+        let mut caches = self.tracks.get(&ip)?.caches.iter().filter(|cache| cache.runs.overlaps(at));
+        let first = caches.next()?;
+        caches.all(|other| other.pod == first.pod).then_some(&first.pod)
     }
 
     /// The answer for `at` with the stretch in which every interval has the same answer.
@@ -123,7 +150,9 @@ impl Owners {
 }
 
 impl Track {
-    fn build(mut holders: Vec<Holder>, coverage: &Coverage) -> Self {
+    fn build(mut holders: Vec<Holder>, caches: &[Cache], coverage: &Coverage) -> Self {
+        let asks_here = |cache: &&Cache| holders.iter().any(|holder| holder.is_of(cache));
+        let caches: Vec<Cache> = caches.iter().filter(asks_here).cloned().collect();
         holders.sort_by(|a, b| (a.possible, a.versions_key()).cmp(&(b.possible, b.versions_key())));
         let mut starts: Vec<Nanos> = vec![EVER];
         for holder in &holders {
@@ -132,6 +161,7 @@ impl Track {
             starts.extend([from, to.plus(1)]);
             starts.extend(holder.versions.iter().skip(1).map(|(since, _)| *since));
         }
+        starts.extend(caches.iter().flat_map(|cache| [cache.runs.lo, cache.runs.hi.plus(1)]));
         for edge in coverage.edges(Kind::Pod) {
             // Exactness by completeness looks back by the release bound.
             starts.extend([edge, edge.plus(1), edge.plus(RELEASE_NS), edge.plus(RELEASE_NS + 1)]);
@@ -139,9 +169,21 @@ impl Track {
         starts.sort_unstable();
         starts.dedup();
         let ends = starts.iter().skip(1).map(|start| start.plus(-1)).chain([NEVER]);
-        let answers =
-            starts.iter().zip(ends).map(|(&lo, hi)| judge(&holders, Interval { lo, hi }, coverage)).collect();
-        Self { holders, starts, answers }
+        let stretches: Vec<Interval> = starts.iter().zip(ends).map(|(&lo, hi)| Interval { lo, hi }).collect();
+        let mut track = Self { holders, starts, answers: Vec::new(), caches };
+        track.answers = stretches.into_iter().map(|at| track.judge(at, coverage)).collect();
+        track
+    }
+
+    /// Who held the address through the whole of `at`; nobody in particular while a cache there asks for others.
+    fn judge(&self, at: Interval, coverage: &Coverage) -> Attribution {
+        let held = judge(&self.holders, at, coverage);
+        let Attribution::Exact(workload, _) = &held else { return held };
+        let asks = |cache: &&Cache| cache.runs.overlaps(at) && stands_for(workload, cache);
+        match self.caches.iter().find(asks) {
+            Some(cache) => Attribution::Unknown(UnknownOwner::ThroughNodeLocal(cache.node.clone())),
+            None => held,
+        }
     }
 
     fn segment(&self, at: Interval) -> Option<(Interval, &Attribution)> {
@@ -151,7 +193,47 @@ impl Track {
     }
 }
 
+/// True if the cache asks from the address of this workload: it is the workload, or runs on that node's network.
+fn stands_for(workload: &Workload, cache: &Cache) -> bool {
+    match workload.kind {
+        WorkloadKind::Node => workload.name == *cache.node,
+        WorkloadKind::Pod => workload.name == *cache.pod && is_node_cache(&workload.labels),
+        _ => false,
+    }
+}
+
+/// Pods of NodeLocal DNSCache carry this label, whatever their image.
+fn is_node_cache(labels: &StringMap) -> bool {
+    matches!(labels.get("k8s-app").map(String::as_str), Some("node-local-dns" | "nodelocaldns"))
+}
+
+/// The NodeLocal caches of all nodes, each from the moment it was bound until it was gone.
+fn node_caches(timelines: &[Timeline]) -> Vec<Cache> {
+    let mut caches = Vec::new();
+    for timeline in timelines.iter().filter(|timeline| timeline.kind == Kind::Pod) {
+        for life in lives(timeline) {
+            let bound = life.iter().find_map(|entry| {
+                let state = entry.state.as_ref()?;
+                let pod = pod_of(state)?;
+                (is_node_cache(&state.meta.labels) && !pod.node_name.is_empty()).then_some((entry, pod))
+            });
+            let Some((entry, pod)) = bound else { continue };
+            let hi = life.last().map_or(NEVER, |last| last.ended.hi.plus(RELEASE_NS));
+            caches.push(Cache {
+                node: pod.node_name.as_str().into(),
+                pod: timeline.name.clone(),
+                runs: Interval { lo: entry.began.lo.min(hi), hi },
+            });
+        }
+    }
+    caches
+}
+
 impl Holder {
+    fn is_of(&self, cache: &Cache) -> bool {
+        self.versions.iter().any(|(_, workload)| stands_for(workload, cache))
+    }
+
     fn versions_key(&self) -> Option<(&str, &str, &str)> {
         self.versions.first().map(|(_, w)| (w.namespace.as_str(), w.name.as_str(), w.uid.as_str()))
     }

@@ -121,6 +121,39 @@ fn host_network_pods_and_nodes_give_the_node() {
 }
 
 #[test]
+fn an_address_from_which_a_node_local_cache_asks_names_nobody() {
+    let mut told = Told::new();
+    let cache = || {
+        let Object::Pod(host) = pod("n7", "Running", &[IP]) else { unreachable!() };
+        Object::Pod(Pod { host_network: true, ..host })
+    };
+    let labelled = || {
+        let mut meta = meta("kube-system", "node-local-dns-x");
+        meta.labels = [("k8s-app".to_owned(), "node-local-dns".to_owned())].into_iter().collect();
+        meta
+    };
+    let node = Object::Node(Node { addresses: vec![address(IP)], pod_cidrs: Vec::new() });
+    told.watch(5_000, Created, meta("", "n7"), node);
+    told.watch(20_000, Created, labelled(), cache());
+    told.watch(40_000, Deleted, labelled(), cache());
+    let history = told.history(200_000);
+    let through = "ThroughNodeLocal(\"n7\")";
+    for (millis, expected) in [
+        (10_000, "node n7 by NodeAddress"),
+        (30_000, through),
+        (40_100, through),
+        (41_000, "node n7 by NodeAddress"),
+    ] {
+        assert_eq!(owner(&history, millis), expected, "at {millis}");
+    }
+    // It may have asked in a part of the time: nobody is named for the whole.
+    let both = Interval { lo: ms(10_000), hi: ms(30_000) };
+    assert_eq!(word(&history.owners(address(IP), both)), through);
+    assert_eq!(history.node_cache(address(IP), at(30_000)), Some("node-local-dns-x"));
+    assert_eq!(history.node_cache(address(IP), at(10_000)), None);
+}
+
+#[test]
 fn snapshots_alone_prove_only_what_lies_between_or_before_them() {
     let running = || {
         let Object::Pod(pod) = pod("n1", "Running", &[IP]) else { unreachable!() };
