@@ -215,7 +215,8 @@ def text(value):
 def grouped(by_version, started):
     """{versions: answer} as JSON text, from {version: JSON text}: equal answers stand once; `*` where all `started` agree."""
     groups = {}
-    for version, answer in by_version.items():
-        groups.setdefault(answer, []).append(version)
+    for version in started:          # not in order of arrival: equal answers give equal bytes
+        if version in by_version:
+            groups.setdefault(by_version[version], []).append(version)
     named = ("*" if len(versions) == len(started) else ",".join(versions) for versions in groups.values())
     return "{" + ",".join(f'"{name}":{answer}' for name, answer in zip(named, groups)) + "}"
