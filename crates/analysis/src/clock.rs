@@ -27,8 +27,20 @@ const SUPPORT: usize = 3;
 /// with the same address, port and id, so two replicas share a few queries that say nothing of their clocks.
 const SHARE: usize = 20;
 
-/// An origin's offset: nanoseconds to add (lowest, highest), and what it rests on.
-pub type Offset = (OriginId, (i64, i64), String);
+/// An origin's offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// The origin.
+    pub origin: OriginId,
+    /// Nanoseconds to add (lowest, highest).
+    pub bounds: (i64, i64),
+    /// What it rests on, in words.
+    pub basis: String,
+    /// Whose clock it is relative to.
+    pub reference: OriginId,
+    /// Answers that agree on it.
+    pub support: usize,
+}
 
 type Sighting = (OriginId, i64, i64);
 
@@ -120,7 +132,7 @@ impl Estimator {
             left.retain(|origin| !part.contains(origin));
             out.extend(self.solve(&part, &edges));
         }
-        out.sort_by_key(|(origin, _, _)| *origin);
+        out.sort_by_key(|offset: &Offset| offset.origin);
         out
     }
 
@@ -206,7 +218,7 @@ impl Estimator {
                 } else {
                     format!("{support} answers seen by both it and the reference ({word}): applied")
                 };
-                (origin, (lo, hi), basis)
+                Offset { origin, bounds: (lo, hi), basis, reference, support }
             })
             .collect()
     }
@@ -306,11 +318,12 @@ impl Offsets {
     #[must_use]
     pub fn new(found: &[Offset], origins: &[Origin]) -> Self {
         let mut by_origin = vec![(0, 0); origins.len()];
-        for (origin, (lo, hi), _) in found {
-            if let Some(slot) = by_origin.get_mut(origin.0 as usize)
-                && !is_noise(*lo, *hi)
+        for offset in found {
+            let (lo, hi) = offset.bounds;
+            if let Some(slot) = by_origin.get_mut(offset.origin.0 as usize)
+                && !is_noise(lo, hi)
             {
-                *slot = (*lo, *hi);
+                *slot = (lo, hi);
             }
         }
         for (slot, origin) in by_origin.iter_mut().zip(origins) {
@@ -319,6 +332,23 @@ impl Offsets {
             }
         }
         Self { by_origin }
+    }
+
+    /// Offsets given by the operator that the lookups contradict: with them the same answers no longer meet, would count
+    /// twice, and would be asked of the objects at two times.
+    #[must_use]
+    pub fn contradicted<'f>(&self, found: &'f [Offset], origins: &[Origin]) -> Vec<&'f Offset> {
+        let is_given = |id: OriginId| {
+            origins.get(id.0 as usize).is_some_and(|origin| origin.clock_offset_ns.value().is_some())
+        };
+        let apart = |offset: &&Offset| {
+            let (own, reference) = (self.of(offset.origin), self.of(offset.reference));
+            let lo = own.0.saturating_sub(reference.1).saturating_sub(offset.bounds.1);
+            let hi = own.1.saturating_sub(reference.0).saturating_sub(offset.bounds.0);
+            lo > WIDTH || hi < -WIDTH
+        };
+        let stated = |offset: &&Offset| is_given(offset.origin) || is_given(offset.reference);
+        found.iter().filter(stated).filter(apart).collect()
     }
 
     /// The offset applied to an origin, nanoseconds (lowest, highest).

@@ -44,9 +44,9 @@ fn an_hour_between_log_and_tap_is_found_and_undone() {
     let mut all = lookups(-HOUR, 0, 0);
     let found = find(&all);
     assert_eq!(found.len(), 3);
-    let (lo, hi) = found[0].1;
+    let (lo, hi) = found[0].bounds;
     assert!(lo <= HOUR && HOUR - 30 * MILLI <= hi && hi - lo < 50 * MILLI, "{lo} {hi}");
-    assert!(found[0].2.contains("20 answers"), "{}", found[0].2);
+    assert!(found[0].basis.contains("20 answers"), "{}", found[0].basis);
     let offsets = Offsets::new(&found, &vec![Origin::default(); 4]);
     assert_eq!(offsets.of(OriginId(1)), (0, 0));
     let before = all[2].at.interval().unwrap();
@@ -58,11 +58,10 @@ fn an_hour_between_log_and_tap_is_found_and_undone() {
 #[test]
 fn the_majority_is_the_reference() {
     let found = find(&lookups(0, HOUR, 0));
-    let tap = found.iter().find(|(origin, ..)| *origin == OriginId(1)).unwrap();
-    assert!((tap.1.0 + HOUR).abs() < SECOND, "{tap:?}");
-    assert!(
-        found.iter().filter(|(origin, ..)| *origin != OriginId(1)).all(|(_, (lo, hi), _)| is_noise(*lo, *hi))
-    );
+    let tap = found.iter().find(|offset| offset.origin == OriginId(1)).unwrap();
+    assert!((tap.bounds.0 + HOUR).abs() < SECOND, "{tap:?}");
+    let others = found.iter().filter(|offset| offset.origin != OriginId(1));
+    assert!(others.map(|offset| offset.bounds).all(|(lo, hi)| is_noise(lo, hi)));
 }
 
 #[test]
@@ -70,6 +69,24 @@ fn the_lag_of_a_log_is_no_clock() {
     let found = find(&lookups(0, 0, 0));
     let offsets = Offsets::new(&found, &vec![Origin::default(); 4]);
     assert_eq!((0..3).map(|n| offsets.of(OriginId(n))).collect::<Vec<_>>(), [(0, 0); 3]);
+}
+
+#[test]
+fn an_offset_that_takes_lookups_apart_is_contradicted() {
+    let found = find(&lookups(-HOUR, 0, 0));
+    let contradicted = |offset: Option<i64>, item: usize| {
+        let mut origins = vec![Origin::default(); 4];
+        if let Some(offset) = offset {
+            origins[item].clock_offset_ns = truename_model::Known::Given((offset, offset));
+        }
+        let offsets = Offsets::new(&found, &origins);
+        offsets.contradicted(&found, &origins).iter().map(|offset| offset.origin.0).collect::<Vec<_>>()
+    };
+    assert_eq!(contradicted(None, 0), [0; 0]);
+    assert_eq!(contradicted(Some(HOUR), 0), [0; 0], "what the lookups say themselves");
+    assert_eq!(contradicted(Some(0), 0), [0]);
+    assert_eq!(contradicted(Some(-HOUR), 0), [0]);
+    assert_eq!(contradicted(Some(-HOUR), 2), [2]);
 }
 
 #[test]
@@ -139,5 +156,6 @@ fn memory_is_bounded_and_the_sample_is_the_same_everywhere() {
     }
     let found = estimator.finish();
     assert_eq!(found.len(), 2);
-    assert!(found.iter().any(|(_, (lo, hi), _)| (*lo + HOUR).abs() < SECOND && (*hi + HOUR).abs() < SECOND));
+    let near = |bound: i64| (bound + HOUR).abs() < SECOND;
+    assert!(found.iter().map(|offset| offset.bounds).any(|(lo, hi)| near(lo) && near(hi)));
 }

@@ -342,7 +342,17 @@ impl Joiner {
     fn close(&mut self, index: u32, out: &mut Output) {
         let Some((mut entry, mut others)) = self.take(index) else { return };
         let mut questions: SmallVec<[Question; 2]> = SmallVec::new();
-        while let Some(inner) = self.inner_of(&entry, others) {
+        // By the log's clock, which reads the outer line last, an inner lookup may seem to begin first.
+        while let Some(outer) = self.first_of(others, &|other| is_inner(other, &entry)) {
+            let Some((mut outer, rest)) = self.take(outer) else { break };
+            others = rest;
+            self.stats.inner += 1;
+            questions.push(entry.tx.question.clone());
+            outer.absorb(&entry);
+            outer.asked.1.lo = outer.asked.1.lo.min(entry.asked.1.lo);
+            entry = outer;
+        }
+        while let Some(inner) = self.first_of(others, &|other| is_inner(&entry, other)) {
             let Some((inner, rest)) = self.take(inner) else { break };
             others = rest;
             self.stats.inner += 1;
@@ -394,12 +404,11 @@ impl Joiner {
         Some((entry, head))
     }
 
-    /// A lookup that the server itself made while it answered `outer`: it repeats client, port and id, and was never
-    /// on the client's wire (answer-truth-measured §7).
-    fn inner_of(&self, outer: &Entry, first: u32) -> Option<u32> {
+    /// The first entry of a conversation that is as wanted.
+    fn first_of(&self, first: u32, wanted: &dyn Fn(&Entry) -> bool) -> Option<u32> {
         let mut index = first;
         while let Some(entry) = self.entries.get(index as usize).and_then(Option::as_deref) {
-            if is_inner(outer, entry) {
+            if wanted(entry) {
                 return Some(index);
             }
             index = entry.next;
@@ -722,6 +731,8 @@ fn hint_rank(vantage: Vantage, hints: &Hints) -> u8 {
     }
 }
 
+/// A lookup that the server itself made while it answered `outer`: it repeats client, port and id, and was never on the
+/// client's wire (answer-truth-measured §7).
 fn is_inner(outer: &Entry, inner: &Entry) -> bool {
     if inner.on_wire || inner.tx.question.name == outer.tx.question.name {
         return false;
@@ -732,8 +743,13 @@ fn is_inner(outer: &Entry, inner: &Entry) -> bool {
     if !aliased && (!unseen || !same_kind) {
         return false;
     }
-    let around = outer.window().widened(MILLI);
+    // The log's clock lags behind the packets' by what its reader took.
+    let around = outer.window().widened(if aliased { SECOND } else { MILLI });
     let end = inner.answered.map_or(inner.asked.1, |(_, at)| at);
+    // Without sections either could be the other's: the inner line is written first and took no longer.
+    if !aliased && (end.hi > outer.window().hi || inner.tx.duration_ns > outer.tx.duration_ns) {
+        return false;
+    }
     inner.asked.1.hi >= around.lo && end.lo <= around.hi
 }
 

@@ -105,9 +105,27 @@ fn the_servers_own_question_for_an_alias_target_is_part_of_the_lookup() {
 }
 
 #[test]
+fn the_servers_own_question_is_known_by_a_lagging_log_too() {
+    let outer = "db.shop.svc.cluster.local";
+    let answer = [alias(outer, N, 30)];
+    let (lookups, ..) = run(&[
+        pq(0.0, POD, 7, outer),
+        pr(0.3, POD, 7, outer, &answer),
+        log(2.1, POD, 7, N, 0.03),
+        log(2.2, POD, 7, outer, 0.2),
+    ]);
+    assert_eq!(lookups.len(), 1);
+    assert_eq!(lookups[0].transaction.question.name, name(outer));
+}
+
+#[test]
 fn with_logs_alone_the_inner_line_is_known_by_its_time_inside_the_outer_one() {
     let outer = "db.shop.svc.cluster.local";
     let (lookups, ..) = run(&[log(4.0, POD, 7, N, 3.6), log(4.2, POD, 7, outer, 3.9)]);
+    assert_eq!(lookups.len(), 1);
+    assert_eq!(lookups[0].transaction.question.name, name(outer));
+    // The outer line's time lags more: by it the inner lookup began first.
+    let (lookups, ..) = run(&[log(4.0, POD, 7, N, 3.6), log(4.6, POD, 7, outer, 3.9)]);
     assert_eq!(lookups.len(), 1);
     assert_eq!(lookups[0].transaction.question.name, name(outer));
     // One after the other is two lookups, whatever the id.

@@ -276,7 +276,9 @@ impl Knowledge for ClusterKnowledge<'_> {
                 }
             }
             Attribution::Unknown(_) if facts.dns_pods.contains(&ip) => self.only_server(ip),
-            Attribution::Unknown(UnknownOwner::NoSuchAddress | UnknownOwner::NoneAtThatTime) => {
+            Attribution::Unknown(UnknownOwner::NoSuchAddress | UnknownOwner::NoneAtThatTime)
+                if self.history.coverage().is_exhaustive(Kind::Pod, at) =>
+            {
                 DnsRole::Other
             }
             Attribution::Unknown(_) => DnsRole::Unknown,

@@ -105,8 +105,8 @@ fn offset(index: usize, origins: &[Origin], found: &[Offset]) -> Option<(i64, i6
     if let Known::Given((lo, hi)) = origins[index].clock_offset_ns {
         return Some((lo, hi, "given by the operator".to_owned()));
     }
-    let found = found.iter().find(|(origin, ..)| origin.0 as usize == index)?;
-    Some((found.1.0, found.1.1, found.2.clone()))
+    let found = found.iter().find(|offset| offset.origin.0 as usize == index)?;
+    Some((found.bounds.0, found.bounds.1, found.basis.clone()))
 }
 
 /// An origin in words.

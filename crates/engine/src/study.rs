@@ -113,6 +113,19 @@ impl<'a> Study<'a> {
         idle.map(|statement| format!("--origin {}: matches no item", statement.glob)).collect()
     }
 
+    /// What the operator's clock does to lookups that two sources saw.
+    fn apart(&self, offset: &Offset) -> String {
+        let path = |id: truename_model::OriginId| &self.plan.items[id.0 as usize].path;
+        let seconds = (offset.bounds.0 / 2 + offset.bounds.1 / 2) as f64 / 1e9;
+        let (one, other) = (path(offset.origin), path(offset.reference));
+        format!(
+            "--origin …:offset=… contradicts the lookups: by {} answers that both saw, {one} needs {seconds:+.1} s to \
+             meet {other}; as stated they are read apart, count twice and may be attributed to whoever held the address at \
+             another time. Leave the offset out, or state it for both",
+            offset.support
+        )
+    }
+
     fn prepare(&self) -> Result<Prepared, EngineError> {
         let told = objects::read(self.reader, &self.plan)?;
         let clusters = Clusters::assign(&self.plan, &told);
@@ -151,6 +164,7 @@ impl<'a> Study<'a> {
         let found = estimator.finish();
         decoding.inferred = timeless::confirmed(&trial, &found, &self.plan, &mut notes);
         let offsets = Offsets::new(&found, &origins);
+        notes.extend(offsets.contradicted(&found, &origins).into_iter().map(|offset| self.apart(offset)));
         let servers = servers.names(&origins);
         Ok(Prepared { told, clusters, origins, found, offsets, decoding, servers, notes })
     }

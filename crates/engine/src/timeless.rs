@@ -67,8 +67,8 @@ pub fn confirmed(
     let mut kept = BTreeMap::new();
     for (index, guess) in &trial.inferred {
         let path = &plan.items[*index].path;
-        match found.iter().find(|(origin, ..)| origin.0 as usize == *index) {
-            Some((_, (lo, hi), basis)) => {
+        match found.iter().find(|offset| offset.origin.0 as usize == *index) {
+            Some(Offset { bounds: (lo, hi), basis, .. }) => {
                 kept.insert(*index, *guess);
                 let seconds = (lo / 2 + hi / 2) as f64 / 1e9;
                 notes.push(format!(

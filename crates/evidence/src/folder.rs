@@ -238,13 +238,26 @@ impl Folder {
 
     /// Lists every file below, sorted by name; folders are entered, links are not.
     pub(crate) fn list(&self) -> Result<Vec<Listed>> {
-        let mut out = Vec::new();
-        self.list_into(&self.fd, "", 0, &mut out)?;
-        out.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(out)
+        self.list_all().map(|(files, _)| files)
     }
 
-    fn list_into(&self, dir: &OwnedFd, prefix: &str, depth: usize, out: &mut Vec<Listed>) -> Result<()> {
+    /// As [`Self::list`], and the folders in which nothing is.
+    pub(crate) fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)> {
+        let (mut out, mut empty) = (Vec::new(), Vec::new());
+        self.list_into(&self.fd, "", 0, &mut out, &mut empty)?;
+        out.sort_by(|a, b| a.name.cmp(&b.name));
+        empty.sort();
+        Ok((out, empty))
+    }
+
+    fn list_into(
+        &self,
+        dir: &OwnedFd,
+        prefix: &str,
+        depth: usize,
+        out: &mut Vec<Listed>,
+        empty: &mut Vec<String>,
+    ) -> Result<()> {
         let io = |e: rustix::io::Errno| Error::io("list", &self.path_of(prefix))(e.into());
         for entry in rustix::fs::Dir::read_from(dir).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -252,7 +265,7 @@ impl Folder {
             if raw.to_bytes() == b"." || raw.to_bytes() == b".." {
                 continue;
             }
-            if out.len() >= MAX_FILES {
+            if out.len() + empty.len() >= MAX_FILES {
                 return Err(Error::Refused(format!("more than {MAX_FILES} files in the case folder")));
             }
             let utf8 = raw.to_str();
@@ -262,7 +275,11 @@ impl Folder {
             let kind = FileType::from_raw_mode(stat.st_mode);
             if kind == FileType::Directory && utf8.is_ok() && depth < MAX_DEPTH {
                 let inner = rustix::fs::openat(dir, raw, dir_flags(), Mode::empty()).map_err(io)?;
-                self.list_into(&inner, &name, depth + 1, out)?;
+                let before = out.len() + empty.len();
+                self.list_into(&inner, &name, depth + 1, out, empty)?;
+                if out.len() + empty.len() == before {
+                    empty.push(name);
+                }
             } else {
                 let regular = kind == FileType::RegularFile && utf8.is_ok();
                 out.push(Listed { name, size: u64::try_from(stat.st_size).unwrap_or(0), regular });

@@ -53,6 +53,16 @@ pub(crate) fn expected<'a>(size: u64, entries: impl Iterator<Item = &'a LogEntry
     out
 }
 
+/// Whether the log's own writer may have left this folder empty: the kinds of files it keeps, and the place of a tile
+/// that has grown since.
+pub(crate) fn may_be_empty(folder: &str, inventory: &Inventory) -> bool {
+    let grown = folder.strip_suffix(".p").is_some_and(|tile| inventory.contains_key(tile));
+    let above = format!("{folder}/");
+    matches!(folder, "segments" | "quarantine" | "originals")
+        || grown
+        || inventory.keys().any(|name| name.starts_with(&above))
+}
+
 /// Size and SHA-256 of a file, read in pieces.
 pub(crate) fn digest(folder: &Folder, name: &str) -> Result<FileRef> {
     let path = folder.path_of(name);

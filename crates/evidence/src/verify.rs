@@ -190,8 +190,8 @@ pub fn verify(dir: &Path, vkey: Option<&Vkey>, receipt: Option<&Receipt>) -> Res
     let mut report = VerifyReport::new();
     let folder = Folder::open(dir)?;
     let Some(folder) = report.note("evidence", folder.child("evidence"))? else { return Ok(report) };
-    let files: BTreeMap<String, Listed> =
-        folder.list()?.into_iter().map(|file| (file.name.clone(), file)).collect();
+    let (files, empty) = folder.list_all()?;
+    let files: BTreeMap<String, Listed> = files.into_iter().map(|file| (file.name.clone(), file)).collect();
     let Some(bytes) = report.note(CHECKPOINT, folder.read(CHECKPOINT, MAX_NOTE as u64))? else {
         check_unlisted(&mut report, &files, &Inventory::new());
         return Ok(report);
@@ -212,6 +212,9 @@ pub fn verify(dir: &Path, vkey: Option<&Vkey>, receipt: Option<&Receipt>) -> Res
     tally.check(&mut report, &log);
     let inventory = inventory::expected(log.leaves.len() as u64, log.entries.iter());
     check_files(&mut report, &folder, &files, &inventory)?;
+    for name in empty.iter().filter(|name| !inventory::may_be_empty(name, &inventory)) {
+        report.add(Problem::file(name, "no such folder", "an empty folder that the log has no use for"));
+    }
     Ok(report)
 }
 

@@ -10,4 +10,6 @@ pub mod conformance;
 pub mod generate;
 pub mod truth_file;
 pub mod score;
+pub mod recording;
+pub mod subsets;
 pub mod fuzzing;

@@ -20,7 +20,7 @@ use truename_model::{Attribution, Explanation, Finding, Nanos, Outcome, Severity
 use crate::truth_file::{CaseDir, Expected, Strength, TruthLine};
 
 /// A lookup of the truth and of the investigation are the same within this time.
-const SAME_LOOKUP_NS: i64 = 20 * 1_000_000_000;
+pub const SAME_LOOKUP_NS: i64 = 20 * 1_000_000_000;
 
 /// Counts of one case or of all; the keys of the JSON line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -132,6 +132,8 @@ pub struct Compared {
     pub score: Score,
     /// What differs, a line each.
     pub differences: Vec<String>,
+    /// Of those, what was claimed and is false.
+    pub false_claims: Vec<String>,
     /// True for a full recording.
     pub full: bool,
     /// Rules whose expected finding was there.
@@ -250,9 +252,11 @@ pub fn score_case(
 }
 
 /// (client, port, id, name without final dot, type): what makes a lookup.
-type Key = (IpAddr, u16, u16, String, String);
+pub type Key = (IpAddr, u16, u16, String, String);
 
-fn key_of(judged: &Judged) -> Option<Key> {
+/// What makes a lookup, if its client is known.
+#[must_use]
+pub fn key_of(judged: &Judged) -> Option<Key> {
     let transaction = &judged.transaction;
     let client = transaction.client?;
     let name = transaction.question.name.to_string();
@@ -267,7 +271,15 @@ impl Compared {
         }
     }
 
-    fn lookups(&mut self, case: &CaseDir, strength: &Strength, judged: &[Judged]) {
+    fn claims_falsely(&mut self, text: String) {
+        if self.false_claims.len() < 400 {
+            self.false_claims.push(text.clone());
+        }
+        self.differs(text);
+    }
+
+    /// Compares judged lookups with the truth of the case.
+    pub fn lookups(&mut self, case: &CaseDir, strength: &Strength, judged: &[Judged]) {
         let mut by_key: BTreeMap<Key, Vec<&Judged>> = BTreeMap::new();
         for lookup in judged {
             if let Some(key) = key_of(lookup) {
@@ -306,7 +318,7 @@ impl Compared {
             .collect();
         if let Some(wrong) = exact.iter().find(|uid| !line.owners.contains(uid)) {
             self.score.wrong_exact += 1;
-            self.differs(format!(
+            self.claims_falsely(format!(
                 "WRONG EXACT {} {} {}: said {wrong}, owners {:?}",
                 line.t_ns, line.client, line.name, line.owners
             ));
@@ -375,11 +387,11 @@ impl Compared {
         };
         if !line.is_true && found.iter().any(|lookup| is_good(&lookup.verdict)) {
             self.score.verified_but_false += 1;
-            self.differs(format!("VERIFIED BUT FALSE {shown}: {}", detail(found)));
+            self.claims_falsely(format!("VERIFIED BUT FALSE {shown}: {}", detail(found)));
         }
         if line.is_true && word == "contradicted" {
             self.score.false_contradicted += 1;
-            self.differs(format!("FALSE CONTRADICTED {shown}: {}", detail(found)));
+            self.claims_falsely(format!("FALSE CONTRADICTED {shown}: {}", detail(found)));
         }
         if demanded == "contradicted" && word != "contradicted" {
             self.score.missed_contradicted += 1;

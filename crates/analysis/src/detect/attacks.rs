@@ -3,6 +3,7 @@
 
 use truename_model::{
     ChangeKind, Class, Contradiction, Diagnostic, Flags, IntentOutcome, Rcode, RecordRef, Rtype, Severity,
+    Vantage,
 };
 
 use super::changes::*;
@@ -442,13 +443,16 @@ pub(super) fn ttl_jump(signal: bool) -> Vec<Owned> {
         .collect()
 }
 
+/// An exchange as the tap of the replica tells it.
+fn tapped(secs: f64, name: &str, address: &str) -> Owned {
+    let mut exchange = exchange(secs, name, vec![a(name, 60, address)]);
+    exchange.response.iter_mut().for_each(|response| response.vantage = Vantage::ForwarderResponse);
+    Owned::Exchange(exchange)
+}
+
 /// Lookups of one name with TTL 60, 50 and then 58, on a replica whose upstream leg is seen.
 fn rising() -> Vec<Owned> {
-    let mut facts = vec![Owned::Exchange(exchange(
-        0.0,
-        "other.example.net",
-        vec![a("other.example.net", 60, "198.51.100.1")],
-    ))];
+    let mut facts = vec![tapped(0.0, "other.example.net", "198.51.100.1")];
     for (secs, ttl) in [(1.0, 60), (11.0, 50), (20.0, 58)] {
         let lookup = ask("shop/web", secs, "pool.weather.example", Rtype::A);
         facts.push(
@@ -459,11 +463,7 @@ fn rising() -> Vec<Owned> {
 }
 
 fn asked_again(secs: f64) -> Owned {
-    Owned::Exchange(exchange(
-        secs,
-        "pool.weather.example",
-        vec![a("pool.weather.example", 60, "198.51.100.40")],
-    ))
+    tapped(secs, "pool.weather.example", "198.51.100.40")
 }
 
 pub(super) fn ttl_rises(signal: bool) -> Vec<Owned> {

@@ -5,10 +5,11 @@
 //! Deliberately absent: names of the cluster, whose TTL the truth model judges.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use truename_model::{
     ClockBasis, Diagnostic, Endpoint, Explanation, Flags, Judged, Name, Nanos, ObservedAt, OriginId, Rcode,
-    RecordRef, Rtype, RuleMeta, Severity, UpstreamExchange, Verdict,
+    RecordRef, Rtype, RuleMeta, Severity, UpstreamExchange, Vantage, Verdict,
 };
 
 use super::bounded::{Table, Tally, limit};
@@ -72,8 +73,9 @@ pub(crate) struct TtlJump {
     meta: RuleMeta,
     past: Table<(OriginId, Name, Rtype), Past>,
     served: Table<CacheKey, Served>,
-    // Replicas whose upstream leg is in the evidence: only there is an absent exchange a sign.
-    taps: BTreeSet<OriginId>,
+    // Replicas whose upstream leg is in the evidence: only there is an absent exchange a sign. A capture may show the leg of
+    // one server and the clients of another: its addresses tell them apart, those of a tap do not.
+    taps: BTreeSet<(OriginId, Option<IpAddr>)>,
 }
 
 impl TtlJump {
@@ -82,9 +84,10 @@ impl TtlJump {
     }
 
     fn exchange(&mut self, exchange: &UpstreamExchange, cx: &Context<'_>, out: &mut Vec<Draft>) {
-        self.taps.insert(exchange.origin);
         self.renew(exchange);
         let Some(response) = exchange.response.as_ref() else { return };
+        let captured = response.vantage == Vantage::PacketResponse;
+        self.taps.insert((exchange.origin, exchange.local.filter(|_| captured).map(|local| local.ip)));
         let answers = &response.body.answers;
         if response.rcode != Some(Rcode::NOERROR) || !response.body.sections_seen || answers.is_empty() {
             return;
@@ -136,6 +139,11 @@ impl TtlJump {
         }
     }
 
+    fn is_tapped(&self, origin: OriginId, server: Option<Endpoint>) -> bool {
+        let at = |server: Endpoint| self.taps.contains(&(origin, Some(server.ip)));
+        self.taps.contains(&(origin, None)) || server.is_some_and(at)
+    }
+
     fn served(&mut self, judged: &Judged, cx: &Context<'_>, out: &mut Vec<Draft>) {
         let transaction = &judged.transaction;
         let Some(response) = transaction.response.as_ref() else { return };
@@ -143,7 +151,7 @@ impl TtlJump {
         let from_upstream = matches!(&judged.verdict, Verdict::Explained { by: Explanation::Upstream(_) })
             || matches!(&judged.verdict, Verdict::Unverifiable { .. });
         if !from_upstream
-            || !self.taps.contains(&transaction.origin)
+            || !self.is_tapped(transaction.origin, response.server)
             || !matches!(question.rtype, Rtype::A | Rtype::AAAA)
             || response.rcode != Some(Rcode::NOERROR)
             || !is_public(&question.name, cx.knowledge.cluster_domain().as_ref(), cx.profile)

@@ -66,6 +66,7 @@ struct Track {
 pub struct Owners {
     tracks: HashMap<IpAddr, Track, FixedState>,
     known: bool,
+    // Stretches in which every pod is known.
     pods: Vec<Interval>,
     caches: BTreeSet<Arc<str>>,
 }
@@ -92,7 +93,10 @@ impl Owners {
             tracks.insert(ip, Track::build(merge_nodes(holders), &caches, coverage));
         }
         let caches = caches.into_iter().map(|cache| cache.pod).collect();
-        Self { tracks, known, pods: coverage.spans(Kind::Pod).to_vec(), caches }
+        // An audit log or a watch without its initial list tells of changes: what it does not name may still be there.
+        let exhaustive =
+            coverage.spans(Kind::Pod).iter().filter(|span| coverage.is_exhaustive(Kind::Pod, **span));
+        Self { tracks, known, pods: exhaustive.copied().collect(), caches }
     }
 
     /// Who held `ip` through the whole of `at`.

@@ -131,6 +131,8 @@ proptest! {
         let mut told = Told::new();
         let (mut naive, mut clock, mut births) = (Naive::default(), 200_000i64, BTreeMap::new());
         let mut moments = vec![(clock - 100_000, naive.clone())];
+        // A slice of a service that nobody asks for: where no slice was ever told of, their watch may be missing.
+        tell(&mut told, &naive, clock - 100_000, &Step::Endpoints(9, BTreeSet::from([1])), &mut births);
         for (step, pause) in &steps {
             clock += pause;
             tell(&mut told, &naive, clock, step, &mut births);

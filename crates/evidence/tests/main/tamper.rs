@@ -380,3 +380,59 @@ fn a_reader_never_gives_altered_bytes() {
     }
     assert!(refused > 500, "{refused}");
 }
+
+/// What an outsider may leave in a case besides changed bytes. Each is named, and none makes `verify` wait or fill memory.
+#[test]
+fn things_that_are_no_files_of_the_log_are_named() {
+    let (bed, _) = small();
+    let evidence = bed.case.join("evidence");
+    let planted = |name: &str| {
+        let report = check(&bed.case);
+        assert!(report.problems.iter().any(|p| p.file == name), "{name}: {:?}", report.problems);
+    };
+    for name in ["empty", "segments/empty", "tile/9", "tile/0/x001", ".git", "a/b/c", "CHECKPOINT.p"] {
+        let path = evidence.join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        planted(name);
+        let top = evidence.join(name.split('/').next().unwrap());
+        let own = if name.starts_with("a/") { &top } else { &path };
+        std::fs::remove_dir_all(own).unwrap();
+    }
+    for name in ["Checkpoint", "manifest", "segments/00000000.SEG", ".hidden", "checkpoint "] {
+        std::fs::copy(evidence.join("checkpoint"), evidence.join(name)).unwrap();
+        planted(name);
+        std::fs::remove_file(evidence.join(name)).unwrap();
+    }
+    for name in ["segments/pipe", "checkpoint"] {
+        let path = evidence.join(name);
+        let content = std::fs::read(&path).ok();
+        content.iter().for_each(|_| std::fs::remove_file(&path).unwrap());
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        planted(name);
+        std::fs::remove_file(&path).unwrap();
+        content.iter().for_each(|bytes| std::fs::write(&path, bytes).unwrap());
+    }
+    let socket = std::os::unix::net::UnixListener::bind(evidence.join("socket")).unwrap();
+    planted("socket");
+    drop(socket);
+    std::fs::remove_file(evidence.join("socket")).unwrap();
+    for name in ["segments/00000000.seg", "checkpoint", "MANIFEST", "planted"] {
+        let path = evidence.join(name);
+        let content = std::fs::read(&path).ok();
+        let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).unwrap();
+        // Sparse: a terabyte that is not there must not be read.
+        file.set_len(1 << 40).unwrap();
+        planted(name);
+        match content {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+    }
+    assert_eq!(check(&bed.case).problems, []);
+    // A second name of the same file elsewhere changes no byte of the case.
+    std::fs::hard_link(evidence.join("checkpoint"), bed.case.join("outside")).unwrap();
+    assert_eq!(check(&bed.case).problems, []);
+    std::fs::hard_link(evidence.join("checkpoint"), evidence.join("inside")).unwrap();
+    planted("inside");
+}

@@ -2,22 +2,41 @@
 
 #![allow(clippy::print_stdout, reason = "a development command prints")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
+use truename_testkit::recording::Recording;
 use truename_testkit::score::{Score, score_case};
+use truename_testkit::subsets::{Whole, cuts, sources, subset};
 use truename_testkit::truth_file::{Strength, find_cases, must_fire, read_case};
 
 const STRENGTH: &str = include_str!("../../../../docs/formats/verdict-strength.tsv");
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let (Some(root), only) = (args.next(), args.next()) else {
-        println!("usage: cargo xtask score DIR [CASE]");
-        return ExitCode::from(2);
+    let (options, words): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| word.starts_with("--"));
+    let (root, only, subsets) = match (words.as_slice(), options.as_slice()) {
+        ([root], []) => (root, None, false),
+        ([root, only], []) => (root, Some(only), false),
+        ([root], [option]) if option == "--subsets" => (root, None, true),
+        ([root, only], [option]) if option == "--subsets" => (root, Some(only), true),
+        _ => {
+            println!("usage: cargo xtask score DIR [CASE] [--subsets]");
+            return ExitCode::from(2);
+        }
     };
-    match run(Path::new(&root), only.as_deref()) {
+    if subsets {
+        return match every_subset(Path::new(root), only.map(String::as_str)) {
+            Ok(0) => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
+            Err(error) => {
+                println!("score: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    match run(Path::new(root), only.map(String::as_str)) {
         Ok((total, full)) => {
             println!(
                 "full recordings: {} of {} lookups with one possible owner exact, {} of {} answers weaker than possible",
@@ -80,4 +99,44 @@ fn run(root: &Path, only: Option<&str>) -> std::io::Result<(Score, Score)> {
         )));
     }
     Ok((total, whole))
+}
+
+/// Every subset of the sources of every full case, and its cuts in time: how many claims were not allowed.
+fn every_subset(root: &Path, only: Option<&str>) -> std::io::Result<usize> {
+    let (mut runs, mut wrong, mut cases) = (0, 0, 0);
+    for dir in find_cases(root)? {
+        let case = read_case(&dir)?;
+        if case.case.partial_of.is_some() || only.is_some_and(|only| only != case.case.name) {
+            continue;
+        }
+        let name = case.case.name.clone();
+        let whole = Whole::new(Recording::of(case)?)?;
+        let recording = whole.recording();
+        let last = 1u32 << sources(recording).len();
+        let parts = (1..last - 1).map(|mask| subset(recording, mask)).chain(cuts(recording)?);
+        // Per kind: how often, and the first partial recording that shows it.
+        let mut seen: BTreeMap<String, (usize, String, String)> = BTreeMap::new();
+        let (mut here, mut bad) = (0, 0);
+        for part in parts {
+            let violations = whole.compare(&part.recording)?;
+            here += 1;
+            bad += usize::from(!violations.is_empty());
+            for violation in violations {
+                let entry = seen
+                    .entry(violation.kind)
+                    .or_insert_with(|| (0, part.name.clone(), violation.what.clone()));
+                entry.0 += 1;
+                if part.name.len() < entry.1.len() {
+                    (entry.1, entry.2) = (part.name.clone(), violation.what);
+                }
+            }
+        }
+        println!("{name:<26} {here:>4} partial recordings, {bad:>4} claim more than they may");
+        for (kind, (count, part, what)) in &seen {
+            println!("    {count:>6} × {kind}, as in [{part}]: {what}");
+        }
+        (cases, runs, wrong) = (cases + 1, runs + here, wrong + bad);
+    }
+    println!("{{\"cases\":{cases},\"partial_recordings\":{runs},\"claims_grew\":{wrong}}}");
+    Ok(wrong)
 }

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_json::{Value, json};
 use truename_model::Nanos;
 
-use crate::recording::Recording;
+use truename_testkit::recording::Recording;
+
+use crate::mutations::recording;
 
 const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 const ANY: u16 = 255;
@@ -93,15 +95,15 @@ fn capture(client: Ipv4Addr, at_ns: i64, question: &[u8], answer: &[u8]) -> Vec<
 
 /// Rules, severities and subjects that a capture adds to what the recording shows without it.
 fn added(make: impl Fn(Ipv4Addr, i64) -> Vec<u8>) -> Vec<(String, String, String)> {
-    let recording = Recording::of("on-path");
-    let (IpAddr::V4(client), at) = recording.asker("github.com.") else { panic!("an IPv4 recording") };
+    let recording = recording("on-path");
+    let Some((IpAddr::V4(client), at)) = recording.asker("github.com.") else { panic!("an IPv4 recording") };
     added_by(recording, "pcap/pod-extra.pcap", make(client, at))
 }
 
 /// The same for any file.
 fn added_by(recording: Recording, name: &str, bytes: Vec<u8>) -> Vec<(String, String, String)> {
     let told = |recording: &Recording| {
-        let findings = recording.investigate().outcome.findings;
+        let findings = recording.investigate().unwrap().outcome.findings;
         findings
             .into_iter()
             .map(|one| (one.rule, one.severity.word().to_owned(), one.subject))
@@ -148,9 +150,9 @@ fn an_answer_that_loses_the_question_s_case_has_an_odd_shape() {
 
 /// The audit event of a change to the Deployment of CoreDNS by bob, in the middle of the recording.
 fn deployment_edited(edit: impl Fn(&mut Value)) -> Vec<(String, String, String)> {
-    let recording = Recording::of("on-path");
-    let at = Nanos(recording.asker("github.com.").1).to_string();
-    let list: Value = serde_json::from_slice(recording.file("objects/start.json")).unwrap();
+    let recording = recording("on-path");
+    let at = Nanos(recording.asker("github.com.").unwrap().1).to_string();
+    let list: Value = serde_json::from_slice(recording.file("objects/start.json").unwrap()).unwrap();
     let items = list["items"].as_array().unwrap();
     let is_server = |item: &&Value| {
         item["kind"] == "Deployment" && item["metadata"]["name"].as_str().unwrap().starts_with("coredns")
@@ -190,8 +192,8 @@ fn the_service_range_is_the_one_that_the_api_states() {
     let stated = json!({"kind": "List", "apiVersion": "v1", "items": [{"apiVersion": "networking.k8s.io/v1",
         "kind": "ServiceCIDR", "metadata": {"name": "kubernetes", "uid": "c1", "resourceVersion": "5"},
         "spec": {"cidrs": ["10.96.0.0/12"]}}]});
-    let recording = Recording::of("recon").with_file("objects/ranges.json", stated.to_string().into_bytes());
-    let findings = recording.investigate().outcome.findings;
+    let recording = recording("recon").with_file("objects/ranges.json", stated.to_string().into_bytes());
+    let findings = recording.investigate().unwrap().outcome.findings;
     let ranges: Vec<&str> =
         findings.iter().filter(|one| one.rule == "R01").map(|one| one.target.as_str()).collect();
     assert_eq!(ranges, ["10.96.0.0/12", "10.96.0.0/12"]);

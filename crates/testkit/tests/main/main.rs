@@ -4,4 +4,4 @@
 
 mod crafted;
 mod mutations;
-mod recording;
+mod subsets;

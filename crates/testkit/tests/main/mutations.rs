@@ -1,12 +1,14 @@
 //! Each rule fires in a recorded case, and falls silent when its signal, and nothing else, is taken out of it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use truename_model::{
     Class, Diagnostic, DnsEvent, Event, Finding, Flags, Rcode, Rdata, Rtype, Severity, Vantage,
 };
 
-use crate::recording::{Recording, Shown};
+use truename_testkit::recording::{Recording, Shown};
+use truename_testkit::truth_file::read_case;
 
 /// What is taken out.
 enum Signal {
@@ -136,23 +138,32 @@ fn of_rule<'a>(findings: &'a [Finding], rule: &str, case: &str) -> Vec<&'a Findi
     findings.iter().filter(|finding| finding.rule == rule).filter(counts).collect()
 }
 
+/// A bundled case's recording.
+pub(crate) fn recording(case: &str) -> Recording {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cases").join(case);
+    Recording::of(read_case(&dir).unwrap()).unwrap()
+}
+
 fn take_out(recording: &mut Recording, signal: &Signal, found: &[&Finding]) -> usize {
     match signal {
-        Signal::Dns(drops) => recording.without(&|shown| {
-            shown.events.iter().any(|event| matches!(event, Event::Dns(dns) if drops(dns, shown.file)))
-        }),
+        Signal::Dns(drops) => recording
+            .without(&|shown| {
+                shown.events.iter().any(|event| matches!(event, Event::Dns(dns) if drops(dns, shown.file)))
+            })
+            .unwrap(),
         Signal::Both(one, other) => take_out(recording, one, found) + take_out(recording, other, found),
         Signal::Lies => {
             let lies = recording.lies();
             let is_lie = |dns: &DnsEvent| {
                 dns.client.is_some_and(|client| lies.contains(&(client.ip, client.port, dns.id)))
             };
-            recording.without(&|shown| {
-                shown
-                    .events
-                    .iter()
-                    .any(|event| matches!(event, Event::Dns(dns) if dns.vantage.is_response() && is_lie(dns)))
-            })
+            recording
+                .without(&|shown| {
+                    shown.events.iter().any(
+                        |event| matches!(event, Event::Dns(dns) if dns.vantage.is_response() && is_lie(dns)),
+                    )
+                })
+                .unwrap()
         }
         Signal::Objects(kinds) => {
             let named = found
@@ -161,23 +172,29 @@ fn take_out(recording: &mut Recording, signal: &Signal, found: &[&Finding]) -> u
                 .filter(|object| kinds.contains(&object.kind.as_str()));
             let needles: BTreeSet<String> =
                 named.map(|object| format!("\"name\":\"{}\"", object.name)).collect();
-            recording.without(&|shown| {
-                is_object_line(shown) && needles.iter().any(|needle| holds(shown.bytes, needle))
-            })
+            recording
+                .without(&|shown| {
+                    is_object_line(shown) && needles.iter().any(|needle| holds(shown.bytes, needle))
+                })
+                .unwrap()
         }
-        Signal::Corefile => recording.without(&|shown| {
-            let says_config = |event: &&Event| {
-                matches!(
-                    event,
-                    Event::Diagnostic(Diagnostic::RunningConfiguration { .. } | Diagnostic::Reload { .. })
-                )
-            };
-            let changed = holds(shown.bytes, "\"MODIFIED\"")
-                || holds(shown.bytes, "\"verb\":\"patch\"")
-                || holds(shown.bytes, "\"verb\":\"update\"");
-            is_object_line(shown) && changed && holds(shown.bytes, "Corefile")
-                || shown.events.iter().any(says_config)
-        }),
+        Signal::Corefile => recording
+            .without(&|shown| {
+                let says_config = |event: &&Event| {
+                    matches!(
+                        event,
+                        Event::Diagnostic(
+                            Diagnostic::RunningConfiguration { .. } | Diagnostic::Reload { .. }
+                        )
+                    )
+                };
+                let changed = holds(shown.bytes, "\"MODIFIED\"")
+                    || holds(shown.bytes, "\"verb\":\"patch\"")
+                    || holds(shown.bytes, "\"verb\":\"update\"");
+                is_object_line(shown) && changed && holds(shown.bytes, "Corefile")
+                    || shown.events.iter().any(says_config)
+            })
+            .unwrap(),
     }
 }
 
@@ -197,15 +214,15 @@ fn removing_the_signal_removes_the_finding() {
         let object_rule = !matches!(signal, Signal::Dns(_) | Signal::Lies);
         let snapshot =
             |file: &str| object_rule && (file.starts_with("objects") || file.starts_with("corefile"));
-        let mut recording = Recording::of(case).without_files(&snapshot);
-        let before = recording.investigate().outcome.findings;
+        let mut recording = recording(case).without_files(&snapshot);
+        let before = recording.investigate().unwrap().outcome.findings;
         let found = of_rule(&before, rule, case);
         if found.is_empty() {
             wrong.push(format!("{rule} does not fire in {case}"));
             continue;
         }
         let dropped = take_out(&mut recording, signal, &found);
-        let after = recording.investigate().outcome.findings;
+        let after = recording.investigate().unwrap().outcome.findings;
         let left = of_rule(&after, rule, case);
         if dropped == 0 || !left.is_empty() {
             let shown: Vec<String> =
