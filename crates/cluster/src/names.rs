@@ -108,7 +108,9 @@ pub fn reverse_address(name: &Name) -> Option<IpAddr> {
             }
             Some(Ipv4Addr::from(octets).into())
         }
-        [ref nibbles @ .., b"ip6", b"arpa"] if nibbles.len() == 32 => {
+        // Up to three labels too many are overlooked (`reverse6` cuts the name into groups of four).
+        [ref labels @ .., b"ip6", b"arpa"] if (32..36).contains(&labels.len()) => {
+            let nibbles = &labels[labels.len() - 32..];
             let mut value = 0u128;
             for label in nibbles.iter().rev() {
                 let [digit] = **label else { return None };

@@ -82,6 +82,8 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip`.
     pub load_balancer_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress[].hostname`.
+    pub load_balancer_hosts: Vec<String>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
 }

@@ -8,6 +8,7 @@ pub mod corefiles;
 pub mod oracle;
 pub mod conformance;
 pub mod generate;
+pub mod differential;
 pub mod truth_file;
 pub mod score;
 pub mod recording;

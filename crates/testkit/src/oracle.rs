@@ -1,9 +1,9 @@
 //! CoreDNS's own test tables through the truth model.
 //!
 //! Enters: `coredns_oracle.json` (the corpora's README tells its form). Leaves: how often the model implies what
-//! CoreDNS's tests expect. Compared are return code and the sets of (owner, type, data) of the answer section; the
-//! additional section as a subset; of an SOA only its names. Deliberately absent: plugins that the model leaves out;
-//! their suites are counted as explained, with the reason.
+//! CoreDNS's tests expect, each table as a Corefile of its own. Compared are return code and the sets of (owner, type,
+//! data) of the answer section; the additional section as a subset; the authority of denials by owner and type.
+//! Deliberately absent: what the tables do not hold, which is counted as explained, with the reason.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,14 +11,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
-use truename_cluster::corefile::PodMode;
-use truename_cluster::history::{CorefileHistory, History, Kind};
+use truename_cluster::corefile::{Env, Version, parse};
+use truename_cluster::history::{History, Kind};
 use truename_cluster::names;
-use truename_cluster::truth::model::{Datum, Outcome};
-use truename_cluster::truth::options::Options;
-use truename_cluster::truth::{Expected, Truth};
+use truename_cluster::truth::model::Datum;
+use truename_cluster::truth::serve::{Ask, Memory, Reply, Rr, Run, Site, Surroundings, Upstream};
+use truename_cluster::view::View;
 use truename_model::object::{ChangeKind, ChangeSource, ClusterChange};
-use truename_model::rr::{Class, Question, Rdata, Rtype};
+use truename_model::rr::{Class, Question, Rcode, Rdata, Rtype};
 use truename_model::time::{ClockBasis, Interval, Nanos, ObservedAt};
 use truename_model::{Name, OriginId, RecordRef};
 
@@ -47,40 +47,98 @@ pub fn run(path: &Path) -> SuiteResult {
     result
 }
 
-/// Suites of plugins and features that the model does not judge; it calls such answers unverifiable, never false.
-fn outside(suite: &str) -> Option<&'static str> {
-    match suite {
-        "multicluster" => {
-            Some("multicluster zones answer from ServiceImports of other clusters: state elsewhere")
+/// The server of a table, as a Corefile.
+fn corefile(suite: &str, options: &Value) -> String {
+    let texts = |key: &str| -> Vec<String> {
+        let list = options[key].as_array().into_iter().flatten();
+        list.filter_map(|one| one.as_str().map(str::to_owned)).collect()
+    };
+    let mut zones = texts("zones");
+    if zones.is_empty() || suite == "external_raw" {
+        zones = vec!["cluster.local.".to_owned()];
+    }
+    let mut text = format!(".:53 {{\n kubernetes {} {{\n", zones.join(" "));
+    let mut put = |line: String| text.push_str(&format!("  {line}\n"));
+    put(format!("pods {}", options["pods"].as_str().unwrap_or("disabled")));
+    put(format!("ttl {}", options["ttl"].as_u64().unwrap_or(5)));
+    for key in ["namespaces", "multicluster"] {
+        let words = texts(key);
+        if !words.is_empty() {
+            put(format!("{key} {}", words.join(" ")));
         }
-        "k8s_external" | "external_raw" => Some("the plugin k8s_external is not modelled: state elsewhere"),
-        _ => None,
+    }
+    for (key, line) in [("ignore_empty_service", "ignore empty_service"), ("zonal", "zonal")] {
+        if options[key].as_bool() == Some(true) {
+            put(line.to_owned());
+        }
+    }
+    text.push_str(" }\n");
+    match suite {
+        "k8s_external" => text.push_str(" k8s_external example.com in-addr.arpa {\n  headless\n }\n"),
+        "external_raw" => {
+            text.push_str(" k8s_external example.org example.com in-addr.arpa {\n  headless\n }\n")
+        }
+        _ => {}
+    }
+    text + "}\n"
+}
+
+/// The mock holds the name of a load balancer among the addresses; the API keeps it in the status.
+fn name_as_ingress(object: &mut Value) {
+    let first = object["spec"]["externalIPs"][0].as_str().map(str::to_owned);
+    if let Some(name) = first.filter(|text| text.parse::<IpAddr>().is_err()) {
+        object["spec"]["externalIPs"] = Value::Array(Vec::new());
+        object["status"] = serde_json::json!({ "loadBalancer": { "ingress": [{ "hostname": name }] } });
+    }
+}
+
+/// No server stands behind these tables.
+struct Nobody;
+
+impl Upstream for Nobody {
+    fn exchange(&self, _: (IpAddr, u16), _: &Ask) -> Result<Option<Reply>, String> {
+        Ok(None)
     }
 }
 
 fn answers(suite: &str, table: &Value, cases: &[Value], result: &mut SuiteResult) {
-    if let Some(reason) = outside(suite) {
-        cases.iter().for_each(|case| result.differs(id(case), Some(reason)));
-        return;
+    let mut objects = table["objects"].as_array().cloned().unwrap_or_default();
+    // The mock of these suites knows its namespace without listing it.
+    if suite.contains("external") {
+        objects.push(
+            serde_json::json!({ "kind": "Namespace", "apiVersion": "v1", "metadata": { "name": "testns" } }),
+        );
     }
-    let history = history(table["objects"].as_array().map_or(&[][..], Vec::as_slice));
-    let corefiles = CorefileHistory::new();
-    let truth = Truth::new(&history, &corefiles).with_options(options(&table["options"]));
+    objects.iter_mut().for_each(name_as_ingress);
+    let history = history(&objects);
+    let options = &table["options"];
+    let own = options["local_ips"].as_array().into_iter().flatten();
+    let own: Vec<IpAddr> = own.filter_map(|ip| ip.as_str()?.parse().ok()).collect();
+    let Ok(corefile) = parse(&corefile(suite, options), &Env::default()) else { return };
+    let around = Surroundings {
+        // The tables of k8s_external mock one address of the server.
+        own: Some(if own.is_empty() { vec![IpAddr::from([127, 0, 0, 1])] } else { own }),
+        synced: options["synced"].as_bool().or(Some(true)),
+        ..Surroundings::default()
+    };
+    let site = Site::new(&corefile, Version::NEWEST, 53, around, &Nobody);
     for case in cases {
         let Some(question) = question(case) else {
             result.differs(id(case), None);
             continue;
         };
-        let expected = truth.admissible(&question, AT, Some("1.15.0"));
-        let found = match &expected {
-            Expected::Answers { possibilities, .. } => {
-                possibilities.iter().any(|one| agrees(&one.outcome, case))
-            }
-            Expected::NotCluster | Expected::NoCorefile => false,
-        };
+        let mut view = View::new(&history, AT);
+        let (mut found, mut last) = (false, String::new());
+        while !found && view.next_world() {
+            let client = IpAddr::from([10, 240, 0, 1]);
+            let reply = Run::new(&site, &mut view, Memory::default(), None)
+                .answer(&Ask::new(question.clone(), client));
+            found = matches!(&reply, Ok(Some(reply)) if agrees(reply, case));
+            last = format!("{reply:?}");
+        }
         match found {
             true => result.agrees(),
-            false => result.differs(&format!("{} {expected:?}", id(case)), reason(suite, case)),
+            false => result.differs(&format!("{} {last}", id(case)), reason(suite, case)),
         }
     }
 }
@@ -90,8 +148,8 @@ fn reason(suite: &str, case: &Value) -> Option<&'static str> {
     let positive = case["answer"].as_array().is_some_and(|answers| !answers.is_empty());
     let pinned = case["qname"].as_str().is_some_and(|name| name.contains("._zone."));
     match suite {
-        "notsynced" => {
-            Some("the server has not seen the objects yet: SERVFAIL is no claim and is not judged")
+        "k8s_external" if positive && case["qname"].as_str() == Some("svc12.testns.example.com.") => {
+            Some("the name of the load balancer was looked up in a mock")
         }
         "zonal" if positive && pinned => {
             Some("the table's endpoints lost their topology zones when it was extracted")
@@ -120,55 +178,68 @@ fn history(objects: &[Value]) -> History {
             actor: None,
         });
     }
-    for kind in [Kind::Service, Kind::Slice, Kind::Pod, Kind::Namespace] {
+    for kind in [Kind::Service, Kind::Slice, Kind::Pod, Kind::Namespace, Kind::Other] {
         history.declare_complete(kind, AT.widened(1));
     }
     history.finish();
     history
 }
 
-fn options(value: &Value) -> Options {
-    let texts = |key: &str| -> Vec<String> {
-        let list = value[key].as_array().into_iter().flatten();
-        list.filter_map(|one| one.as_str().map(str::to_owned)).collect()
-    };
-    let zones: Vec<Name> = texts("zones").iter().filter_map(|zone| Name::parse(zone).ok()).collect();
-    let local: Vec<IpAddr> = texts("local_ips").iter().filter_map(|ip| ip.parse().ok()).collect();
-    Options {
-        pods: match value["pods"].as_str() {
-            Some("insecure") => PodMode::Insecure,
-            Some("verified") => PodMode::Verified,
-            _ => PodMode::Disabled,
-        },
-        namespaces: texts("namespaces").into_iter().collect(),
-        ttl: value["ttl"].as_u64().and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(5),
-        ignore_empty: value["ignore_empty_service"].as_bool().unwrap_or(false),
-        zonal: value["zonal"].as_bool().unwrap_or(false),
-        local_ips: (!local.is_empty()).then_some(local),
-        ..Options::defaults(zones)
-    }
-}
-
+/// The question of a case. Raw expectations of services are asked for as SRV: those records show everything in them.
 fn question(case: &Value) -> Option<Question> {
-    let name = Name::parse(case["qname"].as_str()?).ok()?;
-    Some(Question { name, rtype: Rtype::parse(case["qtype"].as_str()?)?, class: Class::IN })
+    let name = Name::parse(case["qname"].as_str().or(case["Qname"].as_str())?).ok()?;
+    let rtype = match case["qtype"].as_str() {
+        Some(rtype) => Rtype::parse(rtype)?,
+        None => Rtype::SRV,
+    };
+    Some(Question { name, rtype, class: Class::IN })
 }
 
-fn agrees(outcome: &Outcome, case: &Value) -> bool {
-    let rcode = case["rcode"].as_str().unwrap_or("NOERROR");
-    let (answers, additional) = (section(case, "answer"), section(case, "additional"));
-    match outcome {
-        Outcome::NxDomain => rcode == "NXDOMAIN" && answers.is_empty(),
-        Outcome::NoData => rcode == "NOERROR" && answers.is_empty(),
-        Outcome::Records(records) => {
-            let own: BTreeSet<String> = records.answers.iter().map(shown).collect();
-            let extra: BTreeSet<String> = records.additional.iter().map(shown).collect();
-            let more = records.chase.is_some();
-            let same = if more { own.is_subset(&answers) } else { own == answers };
-            rcode == "NOERROR" && same && additional.is_subset(&extra)
-        }
-        Outcome::AnyOf(_) | Outcome::Unanswerable | Outcome::OutOfModel(_) => false,
+fn agrees(reply: &Reply, case: &Value) -> bool {
+    if case.get("Rcode").is_some() {
+        return agrees_raw(reply, case);
     }
+    let rcode = case["rcode"].as_str().unwrap_or("NOERROR");
+    let own = |section: &[Rr]| -> BTreeSet<String> {
+        section.iter().map(|rr| shown(&(rr.owner.clone(), rr.rdata.clone()))).collect()
+    };
+    // Of an SOA record in authority only owner and type count: the tables mock the rest.
+    let types = |section: BTreeSet<String>| -> BTreeSet<String> {
+        section.iter().map(|text| text.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    };
+    let denied = case["answer"].as_array().is_none_or(Vec::is_empty);
+    reply.rcode.to_string() == rcode
+        && own(&reply.answer) == section(case, "answer")
+        && section(case, "additional").is_subset(&own(&reply.additional))
+        && (!denied || types(own(&reply.authority)) == types(section(case, "authority")))
+}
+
+/// Services as `k8s_external` finds them: host, port, and the name that their key spells from the right.
+fn agrees_raw(reply: &Reply, case: &Value) -> bool {
+    let wanted = match case["Rcode"]["$sel"].as_str() {
+        Some("dns.RcodeNameError") => Rcode::NXDOMAIN,
+        _ => Rcode::NOERROR,
+    };
+    let mut expected = BTreeSet::new();
+    for one in case["Msg"].as_array().into_iter().flatten() {
+        let key = one["Key"].as_str().unwrap_or_default();
+        // The test asks in one zone with names of another: the two labels of the zone are left out on both sides.
+        let mut labels: Vec<&str> = key.split('/').filter(|label| !label.is_empty()).skip(3).collect();
+        labels.reverse();
+        let host = one["Host"].as_str().and_then(|host| host.parse::<IpAddr>().ok());
+        let host = host.map_or_else(String::new, |ip| ip.to_string());
+        expected.insert((labels.join("."), one["Port"].as_u64().unwrap_or(0), host));
+    }
+    let mut found = BTreeSet::new();
+    for rr in &reply.answer {
+        let Rdata::Srv { port, target, .. } = &rr.rdata else { continue };
+        for extra in reply.additional.iter().filter(|extra| extra.owner == *target) {
+            let text = target.to_string();
+            let own = text.rsplitn(4, '.').nth(3).unwrap_or_default().to_owned();
+            found.insert((own, u64::from(*port), extra.rdata.to_string()));
+        }
+    }
+    reply.rcode == wanted && found == expected
 }
 
 /// Records as `owner TYPE data`, TTL and the numbers of an SOA left out, in lower case.
@@ -283,6 +354,6 @@ mod tests {
         let result = run(&path);
         assert_eq!(result.wrong, 0, "{:#?}", result.misses);
         assert_eq!(result.cases, 117);
-        assert!(result.agree >= 45, "{result:?}");
+        assert!(result.agree >= 100, "{result:?}");
     }
 }

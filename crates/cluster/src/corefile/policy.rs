@@ -317,8 +317,9 @@ impl Dns64 {
         Ok(Self {
             line: stanza.name.line,
             prefix,
-            translate_all: stanza.has("translate_all"),
-            allow_ipv4: stanza.has("allow_ipv4"),
+            // A prefix on the line hides the options of the block.
+            translate_all: stanza.args.is_empty() && stanza.has("translate_all"),
+            allow_ipv4: stanza.args.is_empty() && stanza.has("allow_ipv4"),
         })
     }
 }
@@ -335,7 +336,8 @@ pub const HEADER: Schema = Schema::new(
             Rest(2, MANY),
             &[Kind::OneOfAnyCase(&["set", "clear"]), Kind::OneOfAnyCase(&["aa", "ra", "rd"])],
         ),
-        option(
+        option_since(
+            Version(1, 9, 0),
             "response",
             Rest(2, MANY),
             &[Kind::OneOfAnyCase(&["set", "clear"]), Kind::OneOfAnyCase(&["aa", "ra", "rd"])],

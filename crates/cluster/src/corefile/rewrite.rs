@@ -377,7 +377,7 @@ fn action(field: &str, args: &[&str], version: Version) -> Result<Action, String
         },
         "ttl" => ttl_action(args),
         "rcode" => rcode_action(args),
-        "cname" => cname_action(args),
+        "cname" => cname_action(args, version),
         "edns0" => edns0_action(args),
         "answer" => Err("a change of the answer begins with a name rule".to_owned()),
         other => Err(format!("'{other}' is no type of rule")),
@@ -522,16 +522,17 @@ fn rcode_action(args: &[&str]) -> Result<Action, String> {
     Ok(Action::Rcode { old: read(old)?, new: read(new)?, names: NameMatch::read(&kind, name)? })
 }
 
-fn cname_action(args: &[&str]) -> Result<Action, String> {
+fn cname_action(args: &[&str], version: Version) -> Result<Action, String> {
     let (kind, from, to) = match args {
         [from, to] => ("exact".to_owned(), *from, *to),
         [kind, from, to] => (kind.to_ascii_lowercase(), *from, *to),
         _ => return Err("a cname rule has two or three words".to_owned()),
     };
     let (from, to) = (from.to_lowercase(), to.to_lowercase());
-    // Only the exact form is made absolute.
+    // Only the exact form is made absolute; before 1.15.0 not even that, so that it never matched.
+    let absolute = |text: &str| if version >= Version(1, 15, 0) { normal(text) } else { text.to_owned() };
     let names = match kind.as_str() {
-        "exact" => return Ok(Action::Cname { from: NameMatch::Exact(normal(&from)), to: normal(&to) }),
+        "exact" => return Ok(Action::Cname { from: NameMatch::Exact(absolute(&from)), to: absolute(&to) }),
         "prefix" => NameMatch::Prefix(from),
         "suffix" => NameMatch::Suffix(from),
         "substring" => NameMatch::Substring(from),

@@ -232,6 +232,11 @@ fn stanza(
     }
     check_kinds(&args, schema.kinds)?;
     let mut entries = Vec::new();
+    if schema.name == "dns64" && !args.is_empty() {
+        // A prefix on the line ends the reading: CoreDNS skips the block, whatever stands in it.
+        while dispenser.advance().is_some() {}
+        return Ok(Stanza { name: name.clone(), args, entries });
+    }
     let (settings, open) = match schema.body {
         Body::Options(settings) => (settings, false),
         Body::Open(settings) => (settings, true),

@@ -87,6 +87,28 @@ pub enum TemplateAnswer {
     Answers(Rcode, Vec<Option<Record>>),
 }
 
+/// What a template makes of a question, as text; `None` stands for an action that is not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Render {
+    /// It does not concern the question.
+    Passes,
+    /// Whether it matches cannot be told.
+    Maybe,
+    /// SERVFAIL.
+    ServFail,
+    /// It answers.
+    Answers {
+        /// Response code.
+        rcode: Rcode,
+        /// Answer section.
+        answers: Vec<Option<String>>,
+        /// Additional section.
+        additional: Vec<Option<String>>,
+        /// Authority section.
+        authority: Vec<Option<String>>,
+    },
+}
+
 impl Template {
     /// Reads a stanza whose block serves `server` zones.
     ///
@@ -143,40 +165,44 @@ impl Template {
     /// What the template says to a question.
     #[must_use]
     pub fn answer(&self, question: &Question) -> TemplateAnswer {
-        let Some(zone) = longest_zone(&self.zones, &question.name) else { return TemplateAnswer::Passes };
+        match self.render(question) {
+            Render::Passes => TemplateAnswer::Passes,
+            Render::Maybe => TemplateAnswer::Maybe,
+            Render::ServFail => TemplateAnswer::ServFail,
+            Render::Answers { rcode, answers, .. } => {
+                let records = answers.into_iter().map(|text| text.and_then(|text| record(&text)));
+                TemplateAnswer::Answers(rcode, records.collect())
+            }
+        }
+    }
+
+    /// What the template makes of a question, all sections as text.
+    #[must_use]
+    pub fn render(&self, question: &Question) -> Render {
+        let Some(zone) = longest_zone(&self.zones, &question.name) else { return Render::Passes };
         let class_fits =
             self.class == Class::ANY || question.class == Class::ANY || question.class == self.class;
         let type_fits =
             self.rtype == Rtype::ANY || question.rtype == Rtype::ANY || question.rtype == self.rtype;
         if !class_fits || !type_fits {
-            return TemplateAnswer::Passes;
+            return Render::Passes;
         }
         let name = question.name.to_string();
         for pattern in &self.patterns {
             match pattern.matches(&name) {
-                None => return TemplateAnswer::Maybe,
+                None => return Render::Maybe,
                 Some(false) => continue,
-                Some(true) if self.conditional => return TemplateAnswer::Maybe,
+                Some(true) if self.conditional => return Render::Maybe,
                 Some(true) => {
                     let groups = pattern.groups(&name).unwrap_or_default();
-                    return self.records(question, &name, &zone.to_string(), &groups);
+                    return self.filled(question, &name, &zone.to_string(), &groups);
                 }
             }
         }
-        if self.fallthrough.passes(&question.name) {
-            TemplateAnswer::Passes
-        } else {
-            TemplateAnswer::ServFail
-        }
+        if self.fallthrough.passes(&question.name) { Render::Passes } else { Render::ServFail }
     }
 
-    fn records(
-        &self,
-        question: &Question,
-        name: &str,
-        zone: &str,
-        groups: &[(String, String)],
-    ) -> TemplateAnswer {
+    fn filled(&self, question: &Question, name: &str, zone: &str, groups: &[(String, String)]) -> Render {
         let class = if question.class == Class::ANY { self.class } else { question.class };
         let rtype = if question.rtype == Rtype::ANY { self.rtype } else { question.rtype };
         let field = |path: &str| match path {
@@ -192,8 +218,13 @@ impl Template {
                 groups.iter().find(|(key, _)| key == group.trim()).map(|(_, value)| value.clone())
             }
         };
-        let records = self.answers.iter().map(|text| fill(&text.text, &field).and_then(|text| record(&text)));
-        TemplateAnswer::Answers(self.rcode, records.collect())
+        let texts = |list: &[RecordText]| list.iter().map(|text| fill(&text.text, &field)).collect();
+        Render::Answers {
+            rcode: self.rcode,
+            answers: texts(&self.answers),
+            additional: texts(&self.additional),
+            authority: texts(&self.authority),
+        }
     }
 }
 

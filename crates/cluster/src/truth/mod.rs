@@ -9,6 +9,7 @@
 pub mod options;
 pub mod model;
 pub mod compare;
+pub mod serve;
 pub mod config;
 #[cfg(test)]
 mod tests;
@@ -385,7 +386,13 @@ impl<'a> Truth<'a> {
             grounded: false,
         };
         while pass.view.next_world() {
-            let mut model = Model { view: &mut pass.view, options: &setup.options, era: case.era };
+            let mut model = Model {
+                view: &mut pass.view,
+                options: &setup.options,
+                era: case.era,
+                mixed: false,
+                panicked: false,
+            };
             let outcome = model.answer(case.question, zone);
             if outcome == Outcome::NxDomain && setup.options.falls_through(&case.question.name) {
                 pass.fell = true;
@@ -481,7 +488,13 @@ impl<'a> Truth<'a> {
         let mut view = View::new(self.history, window);
         let mut possibilities: Vec<Possibility> = Vec::new();
         while view.next_world() {
-            let mut model = Model { view: &mut view, options: &setup.options, era: Era::of(version) };
+            let mut model = Model {
+                view: &mut view,
+                options: &setup.options,
+                era: Era::of(version),
+                mixed: false,
+                panicked: false,
+            };
             let outcome = model.answer(question, zone);
             let (by, grounded) = (view.deciding(), view.is_grounded());
             if !possibilities.iter().any(|known| known.outcome == outcome && known.by == by) {
@@ -507,8 +520,14 @@ impl<'a> Truth<'a> {
         let Some(zone) = setup.options.zone_of(&question.name) else { return config };
         let mut view = View::new(self.history, window);
         while view.next_world() {
-            let _ =
-                Model { view: &mut view, options: &setup.options, era: Era::Unknown }.answer(question, zone);
+            let _ = Model {
+                view: &mut view,
+                options: &setup.options,
+                era: Era::Unknown,
+                mixed: false,
+                panicked: false,
+            }
+            .answer(question, zone);
         }
         view.fingerprint() ^ config.rotate_left(17)
     }

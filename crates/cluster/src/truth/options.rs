@@ -12,7 +12,9 @@ use crate::corefile::{KubernetesOptions, LabelSelector, PodMode, Version};
 /// Behaviour that differs between releases (`answer-truth-measured` rows 11, 21, 23).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Era {
-    /// 1.9.4 and older.
+    /// 1.8 and older: names with wildcards.
+    Before19,
+    /// 1.9.0 to 1.9.4.
     UpTo194,
     /// Between the measured releases: both behaviours are admissible.
     Between,
@@ -30,11 +32,18 @@ impl Era {
     pub fn of(version: Option<&str>) -> Self {
         match version.and_then(Version::parse) {
             None => Self::Unknown,
+            Some(version) if version < Version(1, 9, 0) => Self::Before19,
             Some(version) if version <= Version(1, 9, 4) => Self::UpTo194,
             Some(version) if version < Version(1, 14, 4) => Self::Between,
             Some(version) if version < Version(1, 15, 0) => Self::From1144,
             Some(_) => Self::From115,
         }
+    }
+
+    /// Longest chain of aliases inside the zone (`maxCnameChainLength`).
+    #[must_use]
+    pub fn longest_chain(self) -> usize {
+        if matches!(self, Self::Before19 | Self::UpTo194) { 7 } else { 10 }
     }
 }
 
@@ -151,7 +160,7 @@ mod tests {
     fn releases_fall_into_the_measured_eras() {
         for (version, era) in [
             (Some("1.9.4"), Era::UpTo194),
-            (Some("CoreDNS-1.8.6"), Era::UpTo194),
+            (Some("CoreDNS-1.8.6"), Era::Before19),
             (Some("1.12.1"), Era::Between),
             (Some("v1.14.4"), Era::From1144),
             (Some("1.15.0"), Era::From115),

@@ -202,6 +202,9 @@ fn service(value: &Value) -> Service {
         load_balancer_ips: list(value, &["status", "loadBalancer", "ingress"])
             .filter_map(|entry| ip(text_ref(entry, &["ip"])?))
             .collect(),
+        load_balancer_hosts: list(value, &["status", "loadBalancer", "ingress"])
+            .filter_map(|entry| text_ref(entry, &["hostname"]).map(str::to_owned))
+            .collect(),
         publish_not_ready: truth(value, &["spec", "publishNotReadyAddresses"]).unwrap_or(false),
     }
 }
