@@ -375,7 +375,7 @@ fn action(field: &str, args: &[&str], version: Version) -> Result<Action, String
             }
             _ => Err("a class rule has two words".to_owned()),
         },
-        "ttl" => ttl_action(args),
+        "ttl" => ttl_action(args, version),
         "rcode" => rcode_action(args),
         "cname" => cname_action(args, version),
         "edns0" => edns0_action(args),
@@ -485,7 +485,7 @@ fn answer_rewrite(args: &[&str]) -> Result<AnswerRewrite, String> {
     Ok(out)
 }
 
-fn ttl_action(args: &[&str]) -> Result<Action, String> {
+fn ttl_action(args: &[&str], version: Version) -> Result<Action, String> {
     let (kind, name, range) = match args {
         [name, range] => ("exact".to_owned(), *name, *range),
         [kind, name, range] => (kind.to_ascii_lowercase(), *name, *range),
@@ -498,6 +498,8 @@ fn ttl_action(args: &[&str]) -> Result<Action, String> {
             (ttl, ttl)
         }
         Some(("", "")) => return Err(bad()),
+        // `strconv.Atoi` of the whole word, until ranges came.
+        Some(_) if version < Version(1, 9, 0) => return Err(bad()),
         Some((low, high)) => (
             if low.is_empty() { 0 } else { unsigned(low).ok_or_else(bad)? },
             if high.is_empty() { 0x7fff_ffff } else { unsigned(high).ok_or_else(bad)? },

@@ -72,7 +72,7 @@ impl<'a> Model<'_, 'a> {
             let of = state.meta.namespace.as_bytes();
             let here = match self.wild(request.namespace) {
                 true => self.exposed(of),
-                false => of == request.namespace,
+                false => of == request.namespace || self.wild(of),
             };
             let here = here && self.selected(state);
             let alive = !matches!(pod.phase.as_str(), "Succeeded" | "Failed" | "Unknown");
