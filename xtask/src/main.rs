@@ -13,9 +13,10 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   score DIR [CASE]         compares every case below DIR with its truth; last line is JSON
   score DIR [CASE] --subsets
                            the same for every subset of the sources of each full case: no claim may grow (release build)
-  conformance DIR          compares decoders and models with other projects' goldens; last line is JSON
+  conformance DIR [GROUP]  compares decoders and models with other projects' goldens; last line is JSON
   differential [ARG]       random clusters on real CoreDNS against the truth model (range/differential); last line is JSON
                            --recorded DIR judges recordings instead; --clusters N, --seed S, --keep DIR, --plans DIR
+  policies [N] [--seed S]  judges N random worlds of network policies by cyclonus too; last line is JSON
   bench investigate [ARG]  measures the walk stage by stage (release build); last line is JSON
   golden                   rewrites the golden outputs, to be read as a diff
   fuzz [SECONDS]           runs every fuzz target with cargo-fuzz, where a nightly toolchain has it";
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         ["score", rest @ ..] => testkit(&root, "score", rest, rest.contains(&"--subsets")),
         ["conformance", rest @ ..] => testkit(&root, "conformance", rest, false),
         ["differential", rest @ ..] => testkit(&root, "differential", rest, false),
+        ["policies", rest @ ..] => testkit(&root, "policies", rest, false),
         ["bench", rest @ ..] => testkit(&root, "bench", rest, true),
         ["golden"] => run(Command::new("cargo").args(["test", "--workspace"]).env("UPDATE", "1"), &root),
         ["fuzz", rest @ ..] => fuzz(&root, rest.first().copied().unwrap_or("60")),

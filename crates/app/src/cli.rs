@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// The whole report of a case.
     Report(ShowArgs),
+    /// Whether the network policies in force let a pod reach something: allowed, denied, or unknown with the reason.
+    May(MayArgs),
     /// Check a case's evidence offline.
     Verify(VerifyArgs),
     /// The custody of a case: every item with digests, times, operator, gaps.
@@ -154,6 +156,33 @@ pub(crate) struct ExplainArgs {
     /// What was concluded when the log had so many entries.
     #[arg(long)]
     pub(crate) at_size: Option<u64>,
+}
+
+/// Output format of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Told {
+    Table,
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MayArgs {
+    /// CASE POD TARGET. In place of CASE files and folders with objects (`kubectl get -o json|yaml`), `-` reads standard
+    /// input. POD is NAMESPACE/POD; TARGET is NAMESPACE/SERVICE, SERVICE.NAMESPACE.svc, pod/NAMESPACE/POD or an address.
+    #[arg(required = true, num_args = 3.., value_names = ["CASE|PATH", "POD", "TARGET"])]
+    pub(crate) words: Vec<String>,
+    /// Number or name of a port, with /TCP, /UDP or /SCTP behind it if wanted. Default: every port of the service.
+    #[arg(long)]
+    pub(crate) port: Option<String>,
+    /// RFC 3339, or FROM/TO for a window. Default: the last state in the evidence.
+    #[arg(long)]
+    pub(crate) at: Option<String>,
+    /// Cluster, where the evidence holds several that have such a pod.
+    #[arg(long)]
+    pub(crate) cluster: Option<String>,
+    /// Format.
+    #[arg(short, long, value_enum, default_value_t = Told::Table)]
+    pub(crate) output: Told,
 }
 
 #[derive(Args, Debug)]

@@ -44,6 +44,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Findings(args) => commands::show::findings(args, style),
         Command::Explain(args) => commands::show::explain(args, style),
         Command::Report(args) => commands::show::report(args, style),
+        Command::May(args) => commands::may::run(args, style),
         Command::Verify(args) => commands::verify::run(args),
         Command::Custody(args) => commands::verify::custody(args),
         Command::Rules(args) => commands::rules::run(args),

@@ -9,5 +9,6 @@ pub mod history;
 #[cfg(test)]
 mod fixture;
 pub mod view;
+pub mod policy;
 pub mod names;
 pub mod truth;

@@ -159,7 +159,11 @@ impl<'a> View<'a> {
             self.touched.push(id);
         }
         self.incomplete |= timeline.may_hide(self.window);
-        let options: SmallVec<[&Entry; 4]> = timeline.within(self.window).collect();
+        // A window at the end of time asks for the last state that the evidence tells, whenever it began.
+        let options: SmallVec<[&Entry; 4]> = match self.window.lo {
+            NEVER => timeline.entries.last().into_iter().collect(),
+            _ => timeline.within(self.window).collect(),
+        };
         let pick = self.choose(options.len());
         let entry = options.get(pick).copied();
         self.picks.push(Pick { id, entry });

@@ -20,6 +20,9 @@ pub enum EngineError {
     /// The profile is off.
     #[error("profile: {0}")]
     Profile(String),
+    /// A question about the case that its objects cannot place; the person who asks must say more.
+    #[error("{0}")]
+    Question(String),
     /// The built-in rule catalogue cannot be read: a slip of ours.
     #[error("rule catalogue: {0}")]
     Catalogue(String),

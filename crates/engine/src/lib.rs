@@ -11,6 +11,7 @@ pub mod merge;
 pub mod pump;
 pub mod plan;
 pub mod objects;
+pub mod may;
 pub mod ingest;
 pub mod replay;
 pub mod timeless;
@@ -20,6 +21,7 @@ pub mod study;
 
 pub use error::EngineError;
 pub use ingest::{Ingested, ingest};
+pub use may::{Asked, may};
 pub use origins::Override;
 pub use passing::Passing;
 pub use settings::{Input, Settings, read_profile};

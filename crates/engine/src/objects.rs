@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use truename_cluster::history::cluster_mark;
+use truename_cluster::history::{CorefileHistory, History, cluster_mark};
 use truename_evidence::Reader;
-use truename_model::{ClusterChange, Event, Interval, Known, Nanos, Observation, ObservedAt, OriginId};
+use truename_model::{
+    ChangeSource, ClusterChange, Event, Interval, Known, Nanos, Observation, ObservedAt, OriginId,
+};
 use truename_sources::DecodeContext;
 use truename_sources::decode::decoder;
 use truename_sources::recognise::Format;
@@ -17,6 +19,7 @@ use truename_sources::recognise::Format;
 use crate::error::EngineError;
 use crate::plan::{Plan, PlanItem};
 use crate::pump::{Pump, Tally};
+use crate::settings::Settings;
 
 /// Longest Corefile that is read, octets.
 const COREFILE_MAX: usize = 4 << 20;
@@ -88,6 +91,67 @@ fn reach(reach: &mut Option<Interval>, observation: &Observation) {
         let span = reach.get_or_insert(at);
         *span = Interval { lo: span.lo.min(at.lo), hi: span.hi.max(at.hi) };
     }
+}
+
+/// Folds the changes of some items; a Corefile given as a file is named by its digest, never by its path.
+#[must_use]
+pub fn fold(told: &[Told], items: &[usize], plan: &Plan) -> (History, CorefileHistory) {
+    let (mut history, mut corefiles) = (History::new(), CorefileHistory::new());
+    for &index in items {
+        let told = &told[index];
+        let source = match plan.items[index].format {
+            Format::Audit => Some(ChangeSource::Audit),
+            Format::KubeWatch => Some(ChangeSource::Watch),
+            _ => None,
+        };
+        if let (Some(source), Some(reach)) = (source, told.reach) {
+            history.note_span(index as u32, source, reach);
+        }
+        told.breaks.iter().for_each(|at| history.note_break(index as u32, *at));
+        for change in &told.changes {
+            corefiles.fold(change);
+            history.fold(change.clone());
+        }
+        if let Some(text) = &told.corefile {
+            let name = plan.items[index].sha256.to_string();
+            corefiles.add_file(name.get(..16).unwrap_or_default(), Arc::clone(text));
+        }
+    }
+    history.finish();
+    corefiles.finish();
+    (history, corefiles)
+}
+
+/// The objects of one cluster in the evidence, folded.
+#[derive(Debug)]
+pub struct Folded {
+    /// UID of `kube-system`, or the operator's name for it; `None`: nothing names it.
+    pub name: Option<String>,
+    /// Objects over time.
+    pub history: History,
+    /// Corefiles over time.
+    pub corefiles: CorefileHistory,
+}
+
+/// Decodes and folds the objects of a case, cluster by cluster.
+///
+/// # Errors
+/// Those of the log.
+pub fn clusters(reader: &Reader, settings: &Settings) -> Result<Vec<Folded>, EngineError> {
+    let plan = Plan::of(reader, settings)?;
+    let told = read(reader, &plan)?;
+    let assigned = Clusters::assign(&plan, &told);
+    let mut items: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (index, of) in assigned.of_item.iter().enumerate() {
+        if let Some(of) = of {
+            items.entry(*of).or_default().push(index);
+        }
+    }
+    let folded = items.into_iter().map(|(of, items)| {
+        let (history, corefiles) = fold(&told, &items, &plan);
+        Folded { name: assigned.names.get(of).cloned(), history, corefiles }
+    });
+    Ok(folded.collect())
 }
 
 /// Which cluster each item belongs to.

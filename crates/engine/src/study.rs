@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 
 use truename_analysis::analyzer::{Analyzer, Passed, Rear};
 use truename_analysis::clock::{Estimator, Offset, Offsets};
@@ -13,12 +13,12 @@ use truename_analysis::facts::Context;
 use truename_analysis::knowledge::{ClusterKnowledge, Knowledge};
 use truename_analysis::servers::Servers;
 use truename_cluster::corefile::{self, Env, Plugin};
-use truename_cluster::history::{CorefileHistory, History};
+use truename_cluster::history::CorefileHistory;
 use truename_cluster::truth::Truth;
 use truename_evidence::Reader;
 use truename_model::{
-    ChangeSource, ClusterChange, Diagnostic, Event, Known, Name, Nanos, Object, Observation, Origin, Outcome,
-    Sha256, transaction::Judged,
+    ClusterChange, Diagnostic, Event, Known, Name, Nanos, Object, Observation, Origin, Outcome, Sha256,
+    transaction::Judged,
 };
 use truename_sources::logformat::LogFormat;
 use truename_sources::recognise::Format;
@@ -177,7 +177,8 @@ impl<'a> Study<'a> {
         tallies: &mut BTreeMap<usize, Tally>,
         pass: &mut dyn FnMut(&Passing<'_>),
     ) -> Result<Outcome, EngineError> {
-        let (history, corefiles) = fold(prepared, if cluster.is_some() { items } else { &[] }, &self.plan);
+        let (history, corefiles) =
+            objects::fold(&prepared.told, if cluster.is_some() { items } else { &[] }, &self.plan);
         let domain = self.settings.profile.cluster_domain.as_deref().and_then(|text| Name::parse(text).ok());
         let domain = domain.or_else(|| corefile_domain(&corefiles));
         let mut truth = Truth::new(&history, &corefiles);
@@ -256,34 +257,6 @@ fn with_rear<'a, T>(
         rear.finish(&mut outcome);
         Ok((value, outcome))
     })
-}
-
-/// Folds the changes of some items; a Corefile given as a file is named by its digest, never by its path.
-fn fold(prepared: &Prepared, items: &[usize], plan: &Plan) -> (History, CorefileHistory) {
-    let (mut history, mut corefiles) = (History::new(), CorefileHistory::new());
-    for &index in items {
-        let told = &prepared.told[index];
-        let source = match plan.items[index].format {
-            Format::Audit => Some(ChangeSource::Audit),
-            Format::KubeWatch => Some(ChangeSource::Watch),
-            _ => None,
-        };
-        if let (Some(source), Some(reach)) = (source, told.reach) {
-            history.note_span(index as u32, source, reach);
-        }
-        told.breaks.iter().for_each(|at| history.note_break(index as u32, *at));
-        for change in &told.changes {
-            corefiles.fold(change);
-            history.fold(change.clone());
-        }
-        if let Some(text) = &told.corefile {
-            let name = plan.items[index].sha256.to_string();
-            corefiles.add_file(name.get(..16).unwrap_or_default(), Arc::clone(text));
-        }
-    }
-    history.finish();
-    corefiles.finish();
-    (history, corefiles)
 }
 
 /// The first zone of a `kubernetes` plugin that is not a reverse zone.

@@ -16,6 +16,7 @@ pub mod object;
 pub mod observation;
 pub mod attribution;
 pub mod verdict;
+pub mod reach;
 pub mod transaction;
 pub mod finding;
 pub mod profile;
@@ -31,6 +32,7 @@ pub use observation::{
 };
 pub use origin::{Known, Origin, OriginId, RecordRef, Sha256};
 pub use profile::Profile;
+pub use reach::{Connection, Decision, Permission, PolicyReason};
 pub use rr::{Body, Class, Edns, Flags, Opcode, Question, Rcode, Rdata, Record, Rtype};
 pub use time::{ClockBasis, Interval, Nanos, ObservedAt};
 pub use transaction::{Intent, IntentOutcome, Judged, Response, Transaction, UpstreamExchange};

@@ -141,7 +141,18 @@ pub struct EndpointSlice {
     pub legacy: bool,
 }
 
-/// `v1/Pod`, the parts attribution and truth need. Container environments are never held.
+/// A port that a container of a pod declares; policies may name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ContainerPort {
+    /// Name; may be empty.
+    pub name: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Number on the pod's address.
+    pub port: u16,
+}
+
+/// `v1/Pod`, the parts attribution, truth and policies need. Container environments are never held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// `spec.nodeName`.
@@ -164,6 +175,9 @@ pub struct Pod {
     pub ndots: Option<u8>,
     /// Container images, in order.
     pub images: Vec<String>,
+    /// Ports of containers and of init containers that stay (`restartPolicy: Always`), in order.
+    #[serde(default)]
+    pub ports: Vec<ContainerPort>,
     /// `status.phase`.
     pub phase: String,
     /// `status.podIPs` (or `podIP` alone).

@@ -10,6 +10,7 @@ pub mod row;
 pub mod style;
 pub mod summary;
 pub mod table;
+pub mod permission;
 pub mod lines;
 pub mod html;
 

@@ -4,7 +4,7 @@
 //! wrong. Goldens are compared by field, never by their whole text. Deliberately absent: goldens themselves.
 
 mod capture;
-mod reasons;
+pub(crate) mod reasons;
 mod tcpdump;
 mod dnscap;
 mod packetq;

@@ -9,6 +9,7 @@ pub mod oracle;
 pub mod conformance;
 pub mod generate;
 pub mod differential;
+pub mod policies;
 pub mod truth_file;
 pub mod score;
 pub mod recording;

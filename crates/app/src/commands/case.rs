@@ -22,7 +22,11 @@ const SHOWN_MAX: usize = 2_048;
 
 /// Maps failures of the walk to exits.
 pub(crate) fn failed(error: &truename_engine::EngineError) -> Failure {
-    let exit = if error.is_integrity() { Exit::Integrity } else { Exit::Internal };
+    let exit = match error {
+        truename_engine::EngineError::Question(_) => Exit::Usage,
+        error if error.is_integrity() => Exit::Integrity,
+        _ => Exit::Internal,
+    };
     Failure { exit, message: error.to_string() }
 }
 
@@ -81,7 +85,7 @@ impl Opened {
     }
 
     /// The settings of the last conclusion, so that a rebuilt outcome is the same bytes.
-    fn settings(&self) -> Result<Settings, Failure> {
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         let note = self.conclusion().map(|conclusion| conclusion.note.clone()).unwrap_or_default();
         let settings = Settings::from_note(&note).map_err(|error| failed(&error))?;
         Ok(Settings { at_size: self.at_size, ..settings })

@@ -123,7 +123,7 @@ fn key_path(args: &InvestigateArgs) -> Result<PathBuf, Failure> {
     Ok(config.join("truename").join("key"))
 }
 
-fn say_taken(taken: &Ingested, passed_over: &[String]) {
+pub(crate) fn say_taken(taken: &Ingested, passed_over: &[String]) {
     terminal::tell(&format!("{} items taken, {} known already", taken.taken, taken.known));
     for what in passed_over.iter().chain(&taken.failed) {
         terminal::tell(&format!("not read: {}", truename_report::escape::terminal(what)));

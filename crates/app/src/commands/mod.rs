@@ -2,7 +2,9 @@
 
 pub(crate) mod case;
 pub(crate) mod demo;
+pub(crate) mod evidence;
 pub(crate) mod investigate;
+pub(crate) mod may;
 pub(crate) mod rules;
 pub(crate) mod show;
 pub(crate) mod verify;

@@ -6,6 +6,7 @@
 mod bad_input;
 mod determinism;
 mod kill;
+mod may;
 mod readme;
 mod secrets;
 mod support;

@@ -120,8 +120,10 @@ impl Coverage {
         breaks.dedup();
         for ((item, source, kind), seen) in &self.seen {
             let Some(span) = self.spans.get(&(*item, *source)) else { continue };
-            // Nothing rests on the absence of a ConfigMap, so a stream of one namespace will do for those that are known.
-            let wide = *kind == Kind::ConfigMap || !kind.is_namespaced() || seen.namespaces.len() > 1;
+            // Nothing rests on the absence of a ConfigMap, and that of policies is asked by namespace: a stream of one
+            // namespace will do for those that are known.
+            let one = matches!(kind, Kind::ConfigMap | Kind::Policy) || !kind.is_namespaced();
+            let wide = one || seen.namespaces.len() > 1;
             let statuses = *kind != Kind::Pod || *source != ChangeSource::Audit || seen.addresses;
             if !wide || !statuses {
                 continue;
@@ -183,6 +185,18 @@ impl Coverage {
         });
         let born = self.birth.is_some_and(|birth| birth >= span.lo.plus(-JOIN_NS) && birth <= span.hi);
         span.hi >= window.hi && (listed || born)
+    }
+
+    /// True if the records of an item reach over the whole of `window`: a stream from its first record to its end, a
+    /// list at its own instant.
+    #[must_use]
+    pub fn reaches(&self, item: u32, source: ChangeSource, window: Interval) -> bool {
+        if source == ChangeSource::Snapshot {
+            let instants = self.lists.keys().filter(|(of, ..)| *of == item).map(|(.., at)| *at);
+            return window.lo == window.hi && instants.into_iter().any(|at| at == window.lo);
+        }
+        let span = self.spans.get(&(item, source));
+        span.is_some_and(|span| span.lo <= window.lo && self.stream_end(item, source, *span) >= window.hi)
     }
 
     /// Edges of the complete spans of `kind`: a claim about absence may change only there.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use truename_model::Nanos;
 use truename_model::object::{
-    ConfigMap, Controller, EndpointSlice, Meta, Node, Object, ObjectRef, OwnerRef, Pod, Service, ServicePort,
-    SliceEndpoint, SlicePort,
+    ConfigMap, ContainerPort, Controller, EndpointSlice, Meta, Node, Object, ObjectRef, OwnerRef, Pod,
+    Service, ServicePort, SliceEndpoint, SlicePort,
 };
 
 use super::fields::{at, instant, ip, list, map, port, scalar, text, text_ref, texts, truth};
@@ -114,6 +114,7 @@ fn content(value: &Value, kind: &str, group: Option<&str>, meta: &Meta) -> Objec
     }
 }
 
+/// Kinds that say what traffic may pass, whatever their group: the cluster's own and those of network plugins.
 fn is_policy(kind: &str) -> bool {
     matches!(
         kind,
@@ -123,35 +124,30 @@ fn is_policy(kind: &str) -> bool {
             | "ClusterNetworkPolicy"
             | "CiliumNetworkPolicy"
             | "CiliumClusterwideNetworkPolicy"
+            | "CiliumLocalRedirectPolicy"
             | "GlobalNetworkPolicy"
             | "GlobalNetworkSet"
             | "NetworkSet"
+            | "EgressFirewall"
+            | "EgressNetworkPolicy"
+            | "FQDNNetworkPolicy"
+            | "ApplicationNetworkPolicy"
     )
 }
 
 /// `Kind`, or `Kind.group` where another group's object bears the name of a known kind.
 fn qualified(kind: &str, group: Option<&str>) -> String {
-    let shared = matches!(
-        kind,
-        "Service"
-            | "Pod"
-            | "Node"
-            | "Namespace"
-            | "ConfigMap"
-            | "Endpoints"
-            | "EndpointSlice"
-            | "Job"
-            | "Deployment"
-    );
-    match group {
-        Some(group)
-            if shared
-                || (kind == "NetworkPolicy" && group != "networking.k8s.io" && group != "extensions") =>
-        {
-            format!("{kind}.{group}")
+    let Some(group) = group else { return kind.to_owned() };
+    let shared = match kind {
+        "Service" | "Pod" | "Node" | "Namespace" | "ConfigMap" | "Endpoints" | "EndpointSlice" | "Job"
+        | "Deployment" => true,
+        "NetworkPolicy" => group != "networking.k8s.io" && group != "extensions",
+        "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy" | "ClusterNetworkPolicy" => {
+            group != "policy.networking.k8s.io"
         }
-        _ => kind.to_owned(),
-    }
+        _ => false,
+    };
+    if shared { format!("{kind}.{group}") } else { kind.to_owned() }
 }
 
 fn meta(value: &Value) -> Meta {
@@ -317,6 +313,7 @@ fn pod(value: &Value) -> Pod {
         dns_searches: texts(value, &["spec", "dnsConfig", "searches"]),
         ndots,
         images: images(value, &["spec", "containers"]),
+        ports: container_ports(value),
         phase: text(value, &["status", "phase"]),
         ips,
         host_ip: text_ref(value, &["status", "hostIP"]).and_then(ip),
@@ -325,6 +322,23 @@ fn pod(value: &Value) -> Pod {
         ready: list(value, &["status", "conditions"])
             .any(|it| text_ref(it, &["type"]) == Some("Ready") && text_ref(it, &["status"]) == Some("True")),
     }
+}
+
+/// Ports of the containers that run as long as the pod does.
+fn container_ports(value: &Value) -> Vec<ContainerPort> {
+    let stays = |container: &&Value| text_ref(container, &["restartPolicy"]) == Some("Always");
+    let sidecars = list(value, &["spec", "initContainers"]).filter(stays);
+    let containers = list(value, &["spec", "containers"]).chain(sidecars);
+    let ports = containers.flat_map(|container| list(container, &["ports"]));
+    ports
+        .filter_map(|value| {
+            Some(ContainerPort {
+                name: text(value, &["name"]),
+                protocol: text_ref(value, &["protocol"]).unwrap_or("TCP").to_owned(),
+                port: port(value, &["containerPort"])?,
+            })
+        })
+        .collect()
 }
 
 fn images(value: &Value, path: &[&str]) -> Vec<String> {

@@ -149,6 +149,17 @@ fn items_of_a_typed_yaml_list_take_their_kind_from_its_head_too() {
 }
 
 #[test]
+fn ports_are_those_of_containers_that_stay() {
+    let value = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "namespace": "n"}, "spec": {
+        "containers": [{"ports": [{"name": "dns", "containerPort": 53, "protocol": "UDP"}, {"containerPort": 8080}]}],
+        "initContainers": [{"ports": [{"containerPort": 1}]},
+            {"restartPolicy": "Always", "ports": [{"name": "proxy", "containerPort": 15001, "protocol": "TCP"}]}]}});
+    let Object::Pod(pod) = object(&value, None, None).unwrap().1 else { panic!() };
+    let seen: Vec<_> = pod.ports.iter().map(|p| (p.name.as_str(), p.protocol.as_str(), p.port)).collect();
+    assert_eq!(seen, [("dns", "UDP", 53), ("", "TCP", 8080), ("proxy", "TCP", 15001)]);
+}
+
+#[test]
 fn legacy_endpoints_become_a_slice() {
     let value = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "web", "namespace": "shop"},
         "subsets": [{"addresses": [{"ip": "10.244.0.5", "hostname": "web-0", "targetRef": {"kind": "Pod", "name": "web-0", "namespace": "shop", "uid": "u"}}],
@@ -181,6 +192,14 @@ fn kinds_of_other_groups_are_not_taken_for_known_ones() {
     );
     assert!(
         matches!(of("networking.k8s.io/v1", "NetworkPolicy").unwrap(), Object::Policy(kind, spec) if kind == "NetworkPolicy" && *spec == json!({"a": 1}))
+    );
+    assert_eq!(
+        of("crd.antrea.io/v1beta1", "ClusterNetworkPolicy").unwrap().kind(),
+        "ClusterNetworkPolicy.crd.antrea.io"
+    );
+    assert_eq!(
+        of("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy").unwrap().kind(),
+        "ClusterNetworkPolicy"
     );
     assert_eq!(
         of("networking.istio.io/v1", "ServiceEntry").unwrap(),

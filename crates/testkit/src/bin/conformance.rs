@@ -5,22 +5,35 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use truename_testkit::policies::tables;
 use truename_testkit::suite::SuiteResult;
 use truename_testkit::{conformance, corefiles, oracle};
 
+/// A group of suites over the folder of the corpora.
+type Group = (&'static str, fn(&Path) -> Vec<SuiteResult>);
+
+const GROUPS: [Group; 4] = [
+    ("truth", |dir| vec![oracle::run(&dir.join("k8s_dns/extracted/coredns_oracle.json"))]),
+    ("decoders", conformance::run),
+    ("corefiles", corefiles::run),
+    ("policies", |dir| vec![tables::run(&dir.join("netpol/np-guard+network-config-analyzer/tests"))]),
+];
+
 fn main() -> ExitCode {
-    let Some(dir) = std::env::args().nth(1) else {
-        println!("usage: cargo xtask conformance DIR");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let group = words.get(1).map(String::as_str);
+    let known = group.is_none_or(|wanted| GROUPS.iter().any(|(name, _)| *name == wanted));
+    let (Some(dir), true) = (words.first(), known) else {
+        println!("usage: cargo xtask conformance DIR [truth|decoders|corefiles|policies]");
         return ExitCode::from(2);
     };
-    let dir = Path::new(&dir);
+    let dir = Path::new(dir);
     if !dir.is_dir() {
         println!("skipped: conformance (no corpora at {})", dir.display());
         return ExitCode::SUCCESS;
     }
-    let mut suites: Vec<SuiteResult> = vec![oracle::run(&dir.join("k8s_dns/extracted/coredns_oracle.json"))];
-    suites.extend(conformance::run(dir));
-    suites.extend(corefiles::run(dir));
+    let wanted = GROUPS.iter().filter(|(name, _)| group.is_none_or(|wanted| wanted == *name));
+    let suites: Vec<SuiteResult> = wanted.flat_map(|(_, run)| run(dir)).collect();
     for suite in &suites {
         println!(
             "{:<34} cases {:>6}  agree {:>6}  explained {:>5}  wrong {:>4}",

@@ -3,7 +3,7 @@
 const TABLE: &str = include_str!("reasons.tsv");
 
 /// The reason for `case` of `suite`: lines of `suite <tab> beginning of the case <tab> reason`.
-pub(super) fn reason(suite: &str, case: &str) -> Option<&'static str> {
+pub(crate) fn reason(suite: &str, case: &str) -> Option<&'static str> {
     TABLE.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let mut columns = line.splitn(3, '\t');
         let (of, beginning, reason) = (columns.next()?, columns.next()?, columns.next()?);
