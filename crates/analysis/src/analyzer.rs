@@ -328,7 +328,7 @@ impl<'a> Analyzer<'a> {
         }
         if stats.stray_replies > 0 {
             coverage.notes.push(format!(
-                "{} upstream replies came to sockets without a known query",
+                "{} upstream replies came to sockets without an open query",
                 stats.stray_replies
             ));
         }

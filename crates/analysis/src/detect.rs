@@ -140,7 +140,7 @@ impl Detector {
             Fact::Exchange(exchange) => {
                 if let Some(response) = &exchange.response {
                     self.sources.insert(letter(response.vantage));
-                } else if exchange.wire_id.is_some() {
+                } else if exchange.wire_id.is_some() || exchange.is_unasked() {
                     self.sources.insert('P');
                 }
                 Some(exchange.at)

@@ -2,7 +2,8 @@
 //!
 //! Enters: FORWARDER_QUERY/RESPONSE and packets of the upstream leg, in order of time; leaves: closed
 //! [`UpstreamExchange`]s in order of their start, and those that belong to a lookup. A reply with a wrong id, a second
-//! and different answer, and a reply to another question are kept as what they are. Deliberately absent: verdicts.
+//! and different answer, and a reply to another question are kept as what they are; replies to no open question become
+//! exchanges without a query (see `unasked`). Deliberately absent: verdicts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,20 +14,23 @@ use smallvec::SmallVec;
 use truename_model::time::{MILLI, SECOND};
 use truename_model::{
     DnsEvent, Endpoint, Interval, Nanos, OriginId, Question, RecordRef, Response, Transport,
-    UpstreamExchange, Vantage,
+    UpstreamExchange, Vantage, observation::PacketFacts,
 };
 
 use crate::compare::{agree, data_hash};
 use crate::replica::ReplicaId;
+use crate::unasked::{Reply, Unasked};
 
 /// An exchange is closed this long after its query left: CoreDNS gives up after 2 s, a late answer comes within 5 s.
 const HOLD: i64 = 8 * SECOND;
-/// It stays findable for its lookup, and its id for late answers, this long.
-const KEEP: i64 = 20 * SECOND;
+/// It stays findable for its lookup, and its id for late answers (30 s after the query at least), this long.
+const KEEP: i64 = 32 * SECOND;
 /// A tap and a packet of one exchange on one host lie at most this far apart.
 const NEAR: i64 = 250 * MILLI;
-/// Repeated packets within this time are copies of one packet seen on two interfaces.
+/// A packet that shows that it is a copy, of another interface or another capture, comes within this time.
 const COPY: i64 = 100 * MILLI;
+/// One that shows nothing of the kind, as on two ports of one bridge, within this.
+const COPY_UNMARKED: i64 = MILLI;
 /// Width of a bucket of the closing queue, as a power of two nanoseconds (67 ms).
 const BUCKET_BITS: u32 = 26;
 /// Bound on exchanges held.
@@ -71,8 +75,8 @@ struct Slot {
     tap_times: SmallVec<[i64; 2]>,
     tap: Option<Response>,
     wire: SmallVec<[Response; 1]>,
+    wire_query: Option<(u32, PacketFacts)>,
     wire_queries: u16,
-    wire_replies: u16,
     mismatched: SmallVec<[RecordRef; 4]>,
     mismatched_count: u32,
     mismatched_open: u32,
@@ -94,7 +98,7 @@ pub struct Exchanges {
     closing: BTreeMap<i64, Vec<u32>>,
     removing: BTreeMap<i64, Vec<u32>>,
     evictions: u64,
-    strays: u64,
+    unasked: Unasked,
 }
 
 fn bucket_of(at: Nanos) -> i64 {
@@ -113,13 +117,13 @@ impl Exchanges {
     /// How many exchanges were closed early for want of room.
     #[must_use]
     pub fn evictions(&self) -> u64 {
-        self.evictions
+        self.evictions + self.unasked.evictions()
     }
 
-    /// How many replies came from an upstream to a socket without any known query.
+    /// How many replies came from an upstream to a socket without an open query.
     #[must_use]
     pub fn strays(&self) -> u64 {
-        self.strays
+        self.unasked.count()
     }
 
     /// A forwarder tap. `local` says whether its client field is the replica's own socket.
@@ -214,7 +218,7 @@ impl Exchanges {
         if dns.vantage == Vantage::PacketQuery {
             self.packet_query(replica, socket, (origin, record), dns, at);
         } else {
-            self.packet_reply(socket, record, dns, at);
+            self.packet_reply((replica, origin), socket, record, dns, at);
         }
     }
 
@@ -233,8 +237,7 @@ impl Exchanges {
             })
         });
         if let Some(slot) = known.and_then(|index| self.slot_mut(index)) {
-            // The same packet on a second interface is no second query.
-            if gap(slot.asked, at) > COPY {
+            if !slot.is_copy(record.item, dns.packet, at) {
                 slot.wire_queries = slot.wire_queries.saturating_add(1);
             }
             return;
@@ -246,6 +249,7 @@ impl Exchanges {
         push(self.sockets.entry(socket).or_default(), index);
         let Some(slot) = self.slot_mut(index) else { return };
         slot.wire_id = Some(dns.id);
+        slot.wire_query = dns.packet.map(|packet| (record.item, packet));
         slot.wire_queries = 1;
         slot.local = Some(socket.local);
         slot.upstream = Some(socket.upstream);
@@ -264,20 +268,28 @@ impl Exchanges {
         by_socket.or_else(|| self.nearest(self.by_question.get(&(replica, question.clone()))?, at, fits))
     }
 
-    fn packet_reply(&mut self, socket: Socket, record: RecordRef, dns: &DnsEvent, at: Interval) {
-        let Some(list) = self.sockets.get(&socket) else {
-            self.strays += 1;
-            return;
-        };
+    fn packet_reply(
+        &mut self,
+        (replica, origin): (ReplicaId, OriginId),
+        socket: Socket,
+        record: RecordRef,
+        dns: &DnsEvent,
+        at: Interval,
+    ) {
+        let list = self.sockets.get(&socket).map_or(&[][..], |list| list);
         let by_id = |&&index: &&u32| self.slot(index).is_some_and(|slot| slot.wire_id == Some(dns.id));
+        let is_open = |&&index: &&u32| self.slot(index).is_some_and(|slot| slot.built.is_none());
         let matching = list.iter().rev().find(by_id).copied();
-        let latest = list.iter().rev().find(|&&index| self.slot(index).is_some()).copied();
+        let latest = list.iter().rev().find(is_open).copied();
         if let Some(slot) = matching.and_then(|index| self.slot_mut(index)) {
             slot.take_reply(response_of(record, dns, at));
         } else if let Some(slot) = latest.and_then(|index| self.slot_mut(index)) {
             slot.count_mismatch(record, dns);
         } else {
-            self.strays += 1;
+            let reply = Reply { replica, origin, record, local: socket.local, upstream: socket.upstream, at };
+            if let Some(bucket) = self.unasked.take(reply, dns, bucket_of) {
+                self.closing.entry(bucket).or_default();
+            }
         }
     }
 
@@ -313,8 +325,8 @@ impl Exchanges {
             tap_times: SmallVec::new(),
             tap: None,
             wire: SmallVec::new(),
+            wire_query: None,
             wire_queries: 0,
-            wire_replies: 0,
             mismatched: SmallVec::new(),
             mismatched_count: 0,
             mismatched_open: 0,
@@ -373,6 +385,9 @@ impl Exchanges {
                 out.push(Closed { replica: slot.replica, exchange: slot.build() });
             }
         }
+        self.unasked.close(bucket, &mut |replica, exchange| {
+            out.push(Closed { replica, exchange: Arc::new(exchange) });
+        });
         self.removing.entry(bucket).or_default().extend(indices);
     }
 
@@ -435,6 +450,15 @@ impl Exchanges {
 }
 
 impl Slot {
+    /// True for the query packet seen once more, on another interface or in another capture: that is no second query.
+    fn is_copy(&self, item: u32, packet: Option<PacketFacts>, at: Interval) -> bool {
+        let (Some((first_item, first)), Some(packet)) = (self.wire_query, packet) else {
+            return gap(self.asked, at) <= COPY_UNMARKED;
+        };
+        let hop = first_item != item || first.ip_ttl != packet.ip_ttl || first.mac != packet.mac;
+        first.ip_id == packet.ip_id && gap(self.asked, at) <= if hop { COPY } else { COPY_UNMARKED }
+    }
+
     fn take_reply(&mut self, reply: Response) {
         if self.built.is_some() {
             return;
@@ -443,7 +467,6 @@ impl Slot {
         self.wrong_question |= !same_question;
         let known =
             self.wire.iter().any(|old| agree(old, &reply) && old.body.question == reply.body.question);
-        self.wire_replies = self.wire_replies.saturating_add(u16::from(!known));
         if !known && self.wire.len() < 4 {
             self.wire.push(reply);
         }
@@ -512,7 +535,7 @@ impl Slot {
         Some(taken)
     }
 
-    /// A reply beyond the number of queries whose data differ from those taken.
+    /// A reply with other data than those taken, where one query packet was sent.
     fn second(&self, taken: Option<&Response>) -> Option<Response> {
         let taken = taken?;
         let other = self.wire.iter().find(|reply| !agree(reply, taken))?;
@@ -522,8 +545,7 @@ impl Slot {
             return None;
         }
         // A query sent twice may be answered twice, and rotation makes the answers differ.
-        let replies = self.wire_replies.saturating_add(tap_alone.into());
-        (replies > self.wire_queries.max(1)).then(|| other.clone())
+        (self.wire_queries <= 1).then(|| other.clone())
     }
 }
 

@@ -260,6 +260,82 @@ fn a_query_sent_twice_upstream_may_be_answered_twice() {
 }
 
 #[test]
+fn one_query_packet_may_be_seen_twice_but_not_sent_twice() {
+    let forged = [a(N, "203.0.113.66", 600)];
+    let second = |ms: f64, change: &dyn Fn(&mut DnsEvent)| {
+        let (_, exchanges, _) = run(&[
+            uq(0.0, CORE, 500, N),
+            uq(ms, CORE, 500, N).dns(|dns| change(dns)).ordinal(77),
+            ur(10.0, CORE, 500, N, &forged),
+            ur(400.0, CORE, 500, N, &truth()),
+        ]);
+        exchanges[0].exchange.second.is_some()
+    };
+    let hop = |dns: &mut DnsEvent| dns.packet.as_mut().unwrap().ip_ttl -= 1;
+    assert!(second(0.4, &|_| ()), "the two ports of a bridge");
+    assert!(second(5.0, &hop), "behind a router");
+    assert!(!second(5.0, &|_| ()), "sent again soon");
+    assert!(!second(0.4, &|dns| dns.packet.as_mut().unwrap().ip_id += 1), "sent again at once");
+}
+
+/// Answers to no open question, of exchanges as (port, count).
+fn unasked(exchanges: &[Closed]) -> Vec<(u16, u32)> {
+    let shown = exchanges.iter().filter(|closed| closed.exchange.is_unasked());
+    shown.map(|closed| (closed.exchange.local.unwrap().port, closed.exchange.mismatched_count)).collect()
+}
+
+fn core(port: u16) -> String {
+    format!("10.244.0.2:{port}")
+}
+
+#[test]
+fn answers_to_closed_ports_are_gathered_per_question_and_port() {
+    let forged = [a(N, "203.0.113.66", 600)];
+    let mut messages = vec![uq(0.0, CORE, 500, N), ur(5.0, CORE, 500, N, &truth())];
+    for n in 0..30u16 {
+        messages.push(ur(1_000.0 + f64::from(n), &core(41_000), 1_000 + n, N, &forged));
+        messages.push(ur(1_000.5 + f64::from(n), &core(42_000 + n), 1_000 + n, N, &forged));
+        // A packet seen on a second interface.
+        messages.push(ur(1_000.7 + f64::from(n), &core(42_000 + n), 1_000 + n, N, &forged));
+    }
+    let (_, exchanges, stats) = run(&messages);
+    assert_eq!(unasked(&exchanges), [(41_000, 30), (0, 30)]);
+    assert_eq!(stats.stray_replies, 90);
+    let sprayed = &exchanges.iter().find(|closed| closed.exchange.is_unasked()).unwrap().exchange;
+    assert_eq!((sprayed.question.name.clone(), sprayed.mismatched.len()), (name(N), 16));
+    // The query may be missing from the capture altogether.
+    let (_, exchanges, _) = run(&messages[2..]);
+    assert_eq!(unasked(&exchanges), [(41_000, 30), (0, 30)]);
+}
+
+#[test]
+fn an_answered_port_is_closed_once_its_query_is_given_up() {
+    let forged = [a(N, "203.0.113.66", 600)];
+    let mut messages = vec![uq(0.0, CORE, 500, N), ur(5.0, CORE, 500, N, &truth())];
+    messages.extend((0..12).map(|n| ur(15_000.0 + f64::from(n), CORE, 1_000 + n as u16, N, &forged)));
+    assert_eq!(unasked(&run(&messages).1), [(50_000, 12)]);
+}
+
+#[test]
+fn late_answers_and_halves_of_a_conversation_are_no_guesses() {
+    // Each question once: the capture began late, or holds one direction only.
+    let other = |n: u16| format!("host-{n}.example.com");
+    let halves: Vec<_> = (0..300u16)
+        .map(|n| ur(f64::from(n), &core(41_000 + n % 7), n, &other(n), &[a(&other(n), "198.51.100.1", 60)]))
+        .collect();
+    let (_, exchanges, stats) = run(&halves);
+    assert_eq!((unasked(&exchanges), stats.stray_replies), (vec![], 300));
+    // Answers after CoreDNS gave up, some of them twice, within 30 s.
+    let mut late = Vec::new();
+    for n in 0..30u16 {
+        late.push(uq(f64::from(n) * 100.0, CORE, n, N));
+        late.push(ur(25_000.0 + f64::from(n), CORE, n, N, &truth()));
+        late.push(ur(26_000.0 + f64::from(n), CORE, n, N, &truth()));
+    }
+    assert_eq!(unasked(&run(&late).1), []);
+}
+
+#[test]
 fn a_reply_to_another_question_is_marked() {
     let (_, exchanges, _) = run(&[
         uq(0.0, CORE, 500, N),

@@ -8,6 +8,7 @@ pub mod servers;
 pub mod knowledge;
 pub mod compare;
 pub mod replica;
+mod unasked;
 pub mod exchange;
 pub mod join;
 pub mod clock;

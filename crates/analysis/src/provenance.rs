@@ -140,6 +140,9 @@ impl Provenance {
 
     /// Takes a closed exchange; must come before the lookups that it serves.
     pub fn exchange(&mut self, replica: ReplicaId, exchange: &Arc<UpstreamExchange>, stale_ns: i64) {
+        if exchange.is_unasked() {
+            return;
+        }
         let leg = self.legs.entry(replica).or_default();
         leg.since = leg.since.or(Some(exchange.at.lo));
         let Some(response) = &exchange.response else { return };

@@ -74,6 +74,14 @@ pub struct UpstreamExchange {
     pub wrong_question: bool,
 }
 
+impl UpstreamExchange {
+    /// True for replies that no open question explains: there is no query, and nothing that was taken.
+    #[must_use]
+    pub fn is_unasked(&self) -> bool {
+        self.query.is_none() && self.response.is_none()
+    }
+}
+
 /// One lookup of a client: a query, its retransmissions and the answer, as all vantages saw it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Transaction {

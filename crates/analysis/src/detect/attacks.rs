@@ -12,7 +12,7 @@ use super::fixture::*;
 /// One attack: rule, severity, facts with the signal (true) and the same facts without it (false).
 pub(super) type Case = (&'static str, Severity, fn(bool) -> Vec<Owned>);
 
-pub(super) const CASES: [Case; 80] = [
+pub(super) const CASES: [Case; 82] = [
     ("R01", Severity::High, sweep_services),
     ("R02", Severity::High, sweep_pods),
     ("R03", Severity::High, brute_force),
@@ -83,6 +83,8 @@ pub(super) const CASES: [Case; 80] = [
     ("P01", Severity::High, guessed_ids),
     ("P01", Severity::Medium, guesses_too_late),
     ("P01", Severity::Critical, guesses_in_five_queries),
+    ("P01", Severity::Critical, sprayed_ports),
+    ("P01", Severity::Medium, one_closed_port),
     ("P06", Severity::Critical, second_answer),
     ("P07", Severity::High, other_question),
     ("P07", Severity::Medium, other_question_once),
@@ -406,6 +408,25 @@ pub(super) fn guesses_too_late(signal: bool) -> Vec<Owned> {
         exchange(5.0, "gateway.payments.example", vec![a("gateway.payments.example", 60, "203.0.113.80")]);
     one.mismatched_count = if signal { 12 } else { 2 };
     vec![Owned::Exchange(one)]
+}
+
+/// Replies to no open question: port 0 stands for many ports.
+fn unasked(secs: f64, port: u16, count: u32) -> Owned {
+    let mut one = exchange(secs, "gateway.payments.example", Vec::new());
+    one.mismatched.extend(one.query.take());
+    (one.response, one.wire_id, one.mismatched_count) = (None, None, count);
+    one.local.as_mut().unwrap().port = port;
+    Owned::Exchange(one)
+}
+
+pub(super) fn sprayed_ports(signal: bool) -> Vec<Owned> {
+    // The benign twin has as many answers, minutes apart.
+    (0..4).map(|n| unasked(f64::from(n) * if signal { 2.0 } else { 60.0 }, 0, 30)).collect()
+}
+
+pub(super) fn one_closed_port(signal: bool) -> Vec<Owned> {
+    // The benign twin has as many answers, over several ports.
+    (0..4).map(|n| unasked(f64::from(n) * 0.4, if signal { 41_000 } else { 41_000 + n as u16 }, 3)).collect()
 }
 
 pub(super) fn second_answer(signal: bool) -> Vec<Owned> {

@@ -1,4 +1,5 @@
-//! P01: wrong query ids sent to an open question of the forwarder; P06: a second, different answer to one question.
+//! P01: answers sent to the forwarder with wrong query ids, or to ports without an open question; P06: a second,
+//! different answer to one question.
 //!
 //! Enters: upstream exchanges from packets, and lookups whose answer was judged forged (their clients are victims);
 //! leaves: one draft per upstream and name. Deliberately absent: late replies, which the join has sorted out.
@@ -27,6 +28,8 @@ pub(crate) enum Race {
 struct Attack {
     severity: Severity,
     guesses: u64,
+    // Of these: answers to no open question.
+    unasked: u64,
     queries: u64,
     won: bool,
     tally: Tally,
@@ -65,12 +68,17 @@ impl UpstreamRace {
             Race::Second => self.second(exchange),
         };
         let Some(severity) = severity else { return };
-        let fresh = || Attack { severity, guesses: 0, queries: 0, won: false, tally: Tally::default() };
+        let fresh =
+            || Attack { severity, guesses: 0, unasked: 0, queries: 0, won: false, tally: Tally::default() };
         let mut evicted = Vec::new();
         let attack = self.attacks.entry((subject, exchange.question.name.clone()), fresh, &mut evicted);
         attack.severity = attack.severity.max(severity);
         attack.guesses += u64::from(exchange.mismatched_count);
-        attack.queries += 1;
+        if exchange.is_unasked() {
+            attack.unasked += u64::from(exchange.mismatched_count);
+        } else {
+            attack.queries += 1;
+        }
         attack.won |= exchange.mismatched_like_answer > 0 || self.race == Race::Second;
         cite(exchange, self.race, &mut attack.tally);
         evicted.into_iter().for_each(|(key, attack)| self.close(key, attack, out));
@@ -88,9 +96,9 @@ impl UpstreamRace {
         let recent = self.recent.slot(subject.to_owned(), Window::default);
         recent.push(at, (count, port), longest, RECENT_MAX);
         let sum = |window_ns: i64, same_port: bool| -> f64 {
-            let inside = recent
-                .iter()
-                .filter(|(then, (_, p))| at.since(*then) <= window_ns && (!same_port || *p == port));
+            let inside = recent.iter().filter(|(then, (_, p))| {
+                at.since(*then) <= window_ns && (!same_port || (*p == port && port != 0))
+            });
             inside.map(|(_, (count, _))| f64::from(*count)).sum()
         };
         let flood = sum(limit_ns(&self.meta, "flood_window_secs"), false) >= limit(&self.meta, "flood");
@@ -136,14 +144,25 @@ impl UpstreamRace {
     fn close(&mut self, (subject, name): (String, Name), mut attack: Attack, out: &mut Vec<Draft>) {
         let target = shown(&name);
         let title = match self.race {
+            Race::Guess if attack.unasked == attack.guesses => {
+                format!("{} answers for {target} came to ports without an open question", attack.guesses)
+            }
             Race::Guess => {
-                format!("{} answers with wrong ids were sent to open questions for {target}", attack.guesses)
+                let guesses = attack.guesses - attack.unasked;
+                format!("{guesses} answers with wrong ids were sent to open questions for {target}")
             }
             Race::Second => format!("The question for {target} was answered twice, with different data"),
         };
         let mut draft = Draft::new(&self.meta.id, attack.severity, title);
         let count = attack.tally.count;
-        draft.why = format!("{} of the forwarder's questions were concerned.", attack.queries);
+        draft.why = match (attack.queries, attack.unasked) {
+            (0, _) => "No question that was open at the time explains them.".to_owned(),
+            (queries, 0) => format!("{queries} of the forwarder's questions were concerned."),
+            (queries, unasked) => format!(
+                "{queries} of the forwarder's questions were concerned; {unasked} more answers came to ports without an \
+                 open question."
+            ),
+        };
         if let Some(victims) = self.victims.get(&name) {
             attack.won = true;
             attack.severity = attack.severity.max(Severity::High);
@@ -183,9 +202,12 @@ fn cite(exchange: &UpstreamExchange, race: Race, tally: &mut Tally) {
     let name = shown(&exchange.question.name);
     tally.add(at, exchange.query, || format!("asked upstream: {} {name}", exchange.question.rtype));
     if race == Race::Guess {
-        for record in exchange.mismatched.iter().take(8) {
-            // The exchange keeps which packets did not match, not when each came.
-            tally.cite(ObservedAt::None, Some(*record), || format!("answer for {name} with a wrong id"));
+        let unasked = exchange.is_unasked();
+        let what = if unasked { "to no open question" } else { "with a wrong id" };
+        for (index, record) in exchange.mismatched.iter().take(8).enumerate() {
+            // The exchange keeps which packets did not match, not when each came but for the first.
+            let at = if unasked && index == 0 { at } else { ObservedAt::None };
+            tally.cite(at, Some(*record), || format!("answer for {name} {what}"));
         }
     }
     let answers = exchange
