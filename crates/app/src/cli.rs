@@ -149,13 +149,11 @@ pub(crate) struct ShowArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
-    /// Case folder.
-    pub(crate) case: PathBuf,
+    /// Case, format and file; `-o json` gives the complete proofs (docs/formats/receipt.md).
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
     /// Finding id, or the first digits of one.
     pub(crate) id: String,
-    /// What was concluded when the log had so many entries.
-    #[arg(long)]
-    pub(crate) at_size: Option<u64>,
 }
 
 /// Output format of an answer.

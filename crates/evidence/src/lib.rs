@@ -39,6 +39,8 @@ pub use key::{OPERATOR, SigningKeyFile};
 pub use merkle::Hash;
 pub use note::{Checkpoint, Vkey};
 pub use problem::Problem;
-pub use reader::{Cursor, InclusionProof, Item, ItemId, Reader, StoredPiece, may_be_shown};
+pub use reader::{
+    Cursor, EntryProof, InclusionProof, Item, ItemId, Reader, RecordProof, StoredPiece, may_be_shown,
+};
 pub use receipt::Receipt;
 pub use verify::{Pinning, ReceiptCheck, VerifyReport, verify};

@@ -13,7 +13,7 @@ use truename_model::{Nanos, Sha256 as Digest};
 use crate::entry::{Conclusion, GapEntry, ItemBegin, ItemEnd, KeyEntry, LogEntry, SegmentManifest};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::frame::{Frame, Frames, Kind, NO_ITEM, Place, SALT, Salts, payload, salted_leaf};
+use crate::frame::{Frame, Frames, Kind, NO_ITEM, Place, SALT, Salts, parse_payload, payload, salted_leaf};
 use crate::log::Published;
 use crate::merkle::{self, Hash};
 use crate::note::{Checkpoint, Vkey};
@@ -35,6 +35,8 @@ pub struct Item {
     pub begin: ItemBegin,
     /// Its last custody entry, if it was read to an end.
     pub end: Option<ItemEnd>,
+    /// Index in the log of that entry.
+    pub end_entry: Option<u64>,
     /// Frames written.
     pub pieces: u64,
     /// Records written to their end.
@@ -47,7 +49,17 @@ pub struct Item {
 
 impl Item {
     pub(crate) fn new(id: u32, entry: u64, begin: ItemBegin) -> Self {
-        Self { id: ItemId(id), entry, begin, end: None, pieces: 0, records: 0, bytes: 0, last_ordinal: None }
+        Self {
+            id: ItemId(id),
+            entry,
+            begin,
+            end: None,
+            end_entry: None,
+            pieces: 0,
+            records: 0,
+            bytes: 0,
+            last_ordinal: None,
+        }
     }
 
     /// True if custody ended and the item was read completely.
@@ -99,7 +111,8 @@ impl Contents {
                 let slot = usize::try_from(end.item).ok().and_then(|at| self.items.get_mut(at));
                 match slot {
                     Some(item) if item.end.is_none() && item.begin.sha256 == end.sha256 => {
-                        item.end = Some(end)
+                        item.end = Some(end);
+                        item.end_entry = Some(index);
                     }
                     _ => return Err("the end of an open item".to_owned()),
                 }
@@ -341,12 +354,51 @@ impl Reader {
             Some(piece) if piece.ordinal == ordinal => payload(&piece),
             _ => return Ok(None),
         };
-        let Some((number, leaf)) = cursor.last_leaf() else { return Ok(None) };
-        let segment = &self.inner.segments[number as usize];
+        let Some((segment, leaf)) = cursor.last_leaf() else { return Ok(None) };
+        self.prove(payload, segment, leaf).map(Some)
+    }
+
+    /// Proof of a whole record: each of its first `max_pieces` pieces, and the custody of its item.
+    ///
+    /// # Errors
+    /// As [`Reader::record`].
+    pub fn record_proof(&self, id: ItemId, ordinal: u64, max_pieces: usize) -> Result<Option<RecordProof>> {
+        let Some(item) = self.items().get(id.0 as usize) else { return Ok(None) };
+        let mut cursor = self.records_from(id, ordinal)?;
+        let (mut pieces, mut pieces_omitted) = (Vec::new(), 0);
+        while let Some(piece) = cursor.next()? {
+            if piece.ordinal != ordinal {
+                break;
+            }
+            let more = piece.more;
+            if pieces.len() < max_pieces {
+                let payload = payload(&piece);
+                let Some((segment, leaf)) = cursor.last_leaf() else { return Ok(None) };
+                pieces.push(self.prove(payload, segment, leaf)?);
+            } else {
+                pieces_omitted += 1;
+            }
+            if !more {
+                break;
+            }
+        }
+        let (begin, end) = (self.entry_proof(item.entry), item.end_entry.and_then(|at| self.entry_proof(at)));
+        let proof = begin.map(|begin| RecordProof { pieces, pieces_omitted, begin, end });
+        Ok(proof.filter(|proof| !proof.pieces.is_empty()))
+    }
+
+    fn entry_proof(&self, index: u64) -> Option<EntryProof> {
+        let at = usize::try_from(index).ok()?;
+        let entry = self.inner.entries.get(at)?.clone();
+        Some(EntryProof { entry, index, path: merkle::inclusion_path(&self.inner.leaves, at)? })
+    }
+
+    fn prove(&self, payload: Vec<u8>, segment: u32, leaf: u32) -> Result<InclusionProof> {
+        let segment = &self.inner.segments[segment as usize];
         let (salt, path) = self.inner.inner_path(segment, leaf)?;
         let outer = usize::try_from(segment.index).unwrap_or(usize::MAX);
         let outer_path = merkle::inclusion_path(&self.inner.leaves, outer).unwrap_or_default();
-        Ok(Some(InclusionProof {
+        Ok(InclusionProof {
             payload,
             salt,
             leaf_index: u64::from(leaf),
@@ -355,7 +407,7 @@ impl Reader {
             entry_index: segment.index,
             outer_path,
             checkpoint: String::from_utf8_lossy(&self.inner.note).into_owned(),
-        }))
+        })
     }
 }
 
@@ -597,7 +649,38 @@ pub struct InclusionProof {
     pub checkpoint: String,
 }
 
+/// Proof of a whole record and of the custody of its item; complete in itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordProof {
+    /// One proof per piece, in order; never empty.
+    pub pieces: Vec<InclusionProof>,
+    /// Pieces that follow and were not asked for.
+    pub pieces_omitted: u64,
+    /// The entry by which custody of the item began: path, digests, operator, time.
+    pub begin: EntryProof,
+    /// The entry by which it ended, which ties the item's number (in every payload) to its SHA-256; absent while the
+    /// item is unfinished.
+    pub end: Option<EntryProof>,
+}
+
+/// An entry of the log with its audit path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryProof {
+    /// Canonical bytes of the entry.
+    pub entry: Vec<u8>,
+    /// Its index.
+    pub index: u64,
+    /// Audit path to the root of the checkpoint.
+    pub path: Vec<Hash>,
+}
+
 impl InclusionProof {
+    /// True if the payload may be displayed: it is no value of a secret.
+    #[must_use]
+    pub fn may_be_shown(&self) -> bool {
+        parse_payload(&self.payload).is_some_and(|piece| may_be_shown(&piece))
+    }
+
     /// SHA-256 of the leaf.
     #[must_use]
     pub fn leaf_hash(&self) -> Hash {

@@ -47,6 +47,8 @@ pub enum ReceiptCheck {
     Extends(u64),
     /// It contradicts the receipt; the problems say how.
     Contradicts,
+    /// One was given, and there is no checkpoint to compare it with.
+    NotCompared,
 }
 
 /// Result of a verification.
@@ -107,8 +109,7 @@ impl VerifyReport {
     pub fn receipt_line(&self) -> String {
         match self.receipt {
             ReceiptCheck::NotGiven => {
-                "no receipt given: whether the case was rolled back to an older state, it \
-                                       cannot know"
+                "no receipt given: whether the case was rolled back to an older state, it cannot know"
                     .to_owned()
             }
             ReceiptCheck::Same => "the log is the one that the receipt names".to_owned(),
@@ -116,15 +117,19 @@ impl VerifyReport {
                 format!("the log extends the one that the receipt names by {n} entries")
             }
             ReceiptCheck::Contradicts => "the log contradicts the receipt".to_owned(),
+            ReceiptCheck::NotCompared => {
+                "the receipt has nothing to be compared with: the case has no checkpoint that can be read"
+                    .to_owned()
+            }
         }
     }
 
-    fn new() -> Self {
+    fn new(receipt: Option<&Receipt>) -> Self {
         Self {
             problems: Vec::new(),
             problems_omitted: 0,
             pinning: Pinning::Unpinned,
-            receipt: ReceiptCheck::NotGiven,
+            receipt: if receipt.is_some() { ReceiptCheck::NotCompared } else { ReceiptCheck::NotGiven },
             checkpoint: None,
             vkey: None,
             items: 0,
@@ -187,7 +192,7 @@ fn is_content(error: &std::io::Error) -> bool {
 /// # Errors
 /// Only errors of the machine; everything about the evidence is in the report.
 pub fn verify(dir: &Path, vkey: Option<&Vkey>, receipt: Option<&Receipt>) -> Result<VerifyReport> {
-    let mut report = VerifyReport::new();
+    let mut report = VerifyReport::new(receipt);
     let folder = Folder::open(dir)?;
     let Some(folder) = report.note("evidence", folder.child("evidence"))? else { return Ok(report) };
     let (files, empty) = folder.list_all()?;
@@ -398,7 +403,9 @@ fn check_origin(report: &mut VerifyReport, log: &ReadLog, note: &[u8]) {
 
 fn check_receipt(report: &mut VerifyReport, log: &ReadLog, receipt: Option<&Receipt>) {
     let (Some(receipt), Some(checkpoint)) = (receipt, log.trust.checkpoint()) else {
-        report.receipt = if receipt.is_some() { ReceiptCheck::Contradicts } else { ReceiptCheck::NotGiven };
+        if receipt.is_some() && report.checkpoint.is_some() {
+            report.receipt = ReceiptCheck::Contradicts;
+        }
         return;
     };
     let want = &receipt.checkpoint;

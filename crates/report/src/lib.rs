@@ -12,6 +12,7 @@ pub mod summary;
 pub mod table;
 pub mod permission;
 pub mod lines;
+pub mod proof;
 pub mod html;
 
 pub use row::{Row, RowKind};

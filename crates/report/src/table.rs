@@ -94,6 +94,14 @@ pub fn explain(finding: &Finding, leaves: &[Option<Leaf>], style: Style) -> Stri
             style.dim(&format!("… {} shown of {}", finding.evidence.len(), finding.count))
         );
     }
+    let _ = writeln!(
+        out,
+        "{}",
+        style.dim(&format!(
+            "complete proofs, to be checked without this program: truename explain CASE {} -o json",
+            finding.id
+        ))
+    );
     let _ = writeln!(out, "\n{}\n{}", style.heading("a false alarm if"), terminal(&finding.false_alarm_if));
     let _ = writeln!(out, "\n{}\n{}", style.heading("next step"), terminal(&finding.next_step));
     let _ = writeln!(out, "\n{}", style.heading("the rule"));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use truename_engine::{Passing, Settings, Study};
-use truename_evidence::{Conclusion, ItemId, Reader, Receipt, Vkey};
+use truename_evidence::{Conclusion, ItemId, Reader, Receipt, RecordProof, Vkey};
 use truename_model::{Citation, Outcome, Sha256};
 use truename_report::table::Leaf;
 use truename_report::{Row, lines};
@@ -19,6 +19,8 @@ use crate::terminal;
 pub(crate) const OUTCOME: &str = "outcome.json";
 /// Octets of a record that are shown.
 const SHOWN_MAX: usize = 2_048;
+/// Pieces of a record that are proven at once, of 1 MiB at most each; the proof says how many it leaves out.
+const PIECES_MAX: usize = 64;
 
 /// Maps failures of the walk to exits.
 pub(crate) fn failed(error: &truename_engine::EngineError) -> Failure {
@@ -121,6 +123,17 @@ impl Opened {
         };
         study.conclude(&mut pass).map_err(|error| failed(&error))?;
         Ok(())
+    }
+
+    /// The verifier key that the case names.
+    pub(crate) fn vkey(&self) -> String {
+        self.reader.vkey().map(|vkey| vkey.to_string()).unwrap_or_default()
+    }
+
+    /// The complete proof of a cited record; `None`: the case does not hold it.
+    pub(crate) fn record_proof(&self, citation: Citation) -> Result<Option<RecordProof>, Failure> {
+        let Some(item) = self.items.get(&citation.item) else { return Ok(None) };
+        self.reader.record_proof(*item, citation.record, PIECES_MAX).map_err(|error| log_failed(&error))
     }
 
     /// The leaf behind a citation, its proof checked.

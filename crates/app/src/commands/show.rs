@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use truename_model::{Citation, Outcome};
+use truename_model::{Citation, Finding, Outcome};
 use truename_report::table::Leaf;
-use truename_report::{Row, Style, escape, html, lines, summary, table};
+use truename_report::{Row, Style, escape, html, lines, proof, summary, table};
 
 use crate::cli::{ExplainArgs, Output, ShowArgs};
 use crate::commands::case::Opened;
@@ -57,31 +57,49 @@ pub(crate) fn page(opened: &Opened, outcome: &Outcome) -> Result<String, Failure
     html::page(outcome, &opened.title(), &opened.receipt(), &leaves).map_err(failed)
 }
 
+/// The one finding whose id begins so.
+fn named<'a>(outcome: &'a Outcome, id: &str) -> Result<&'a Finding, Failure> {
+    let matching: Vec<_> = outcome.findings.iter().filter(|finding| finding.id.starts_with(id)).collect();
+    match matching.as_slice() {
+        [finding] => Ok(finding),
+        [] => Err(Failure::usage(format!(
+            "no finding {}; `truename findings CASE` lists them",
+            escape::terminal(id)
+        ))),
+        _ => Err(Failure::usage(format!("{} findings begin with {id}; give more digits", matching.len()))),
+    }
+}
+
 pub(crate) fn explain(args: &ExplainArgs, style: Style) -> Result<Exit, Failure> {
-    let opened = Opened::read_at(&args.case, args.at_size)?;
+    let opened = Opened::read_at(&args.show.case, args.show.at_size)?;
     let outcome = opened.outcome()?;
-    let matching: Vec<_> =
-        outcome.findings.iter().filter(|finding| finding.id.starts_with(&args.id)).collect();
-    let finding = match matching.as_slice() {
-        [finding] => finding,
-        [] => {
-            return Err(Failure::usage(format!(
-                "no finding {}; `truename findings CASE` lists them",
-                escape::terminal(&args.id)
-            )));
-        }
-        _ => {
-            return Err(Failure::usage(format!(
-                "{} findings begin with {}; give more digits",
-                matching.len(),
-                args.id
-            )));
-        }
+    let finding = named(&outcome, &args.id)?;
+    let only = || {
+        let incidents = outcome.incidents.iter().filter(|incident| incident.findings.contains(&finding.id));
+        let (findings, incidents) = (vec![finding.clone()], incidents.cloned().collect());
+        Outcome { findings, incidents, ..outcome.clone() }
     };
-    let leaves: Vec<Option<Leaf>> =
-        finding.evidence.iter().map(|evidence| opened.leaf(evidence.citation)).collect();
-    terminal::print(&table::explain(finding, &leaves, style))?;
-    Ok(Exit::Clean)
+    let text = match args.show.output {
+        Output::Table => {
+            let leaves: Vec<Option<Leaf>> =
+                finding.evidence.iter().map(|evidence| opened.leaf(evidence.citation)).collect();
+            table::explain(finding, &leaves, style)
+        }
+        Output::Json => format!("{:#}\n", proofs(&opened, finding)?),
+        Output::Jsonl => format!("{}\n", proofs(&opened, finding)?),
+        Output::Csv => lines::findings_csv(&only()),
+        Output::Timesketch => lines::finding_timesketch(finding).unwrap_or_default(),
+        Output::Html => page(&opened, &only())?,
+    };
+    deliver(&args.show, &text)
+}
+
+/// The finding with a complete proof of every record that it cites.
+fn proofs(opened: &Opened, finding: &Finding) -> Result<serde_json::Value, Failure> {
+    let cited = finding.evidence.iter();
+    let proofs: Result<Vec<_>, Failure> =
+        cited.map(|evidence| opened.record_proof(evidence.citation)).collect();
+    Ok(proof::document(finding, &proofs?, &opened.vkey()))
 }
 
 pub(crate) fn timeline(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use truename_evidence::{Pinning, Receipt, ReceiptCheck, VerifyReport, Vkey, verify};
+use truename_evidence::{Receipt, VerifyReport, Vkey, verify};
 use truename_report::escape::terminal as safe;
 
 use crate::cli::{CustodyAction, CustodyArgs, VerifyArgs};
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
     };
     let report = verify(&args.case, vkey.as_ref(), receipt.as_ref()).map_err(|error| log_failed(&error))?;
     terminal::print(&told(&report))?;
-    Ok(if report.problems.is_empty() { Exit::Clean } else { Exit::Integrity })
+    Ok(if report.is_intact() { Exit::Clean } else { Exit::Integrity })
 }
 
 fn told(report: &VerifyReport) -> String {
@@ -38,24 +38,10 @@ fn told(report: &VerifyReport) -> String {
     if report.problems_omitted > 0 {
         let _ = writeln!(out, "… and {} more", report.problems_omitted);
     }
-    if report.problems.is_empty() {
-        let verdict = match report.pinning {
-            Pinning::Pinned => "intact, key pinned",
-            Pinning::Unpinned => "intact, key unpinned (whoever holds the case could have re-signed it)",
-        };
-        let _ = writeln!(out, "{verdict}");
+    if report.is_intact() {
+        let _ = writeln!(out, "{}", report.verdict());
     }
-    let receipt = match report.receipt {
-        ReceiptCheck::NotGiven => {
-            "no receipt given: an older state of the whole folder cannot be told from the newest".to_owned()
-        }
-        ReceiptCheck::Same => "the log is what the receipt says".to_owned(),
-        ReceiptCheck::Extends(entries) => {
-            format!("the log extends what the receipt says by {entries} entries")
-        }
-        ReceiptCheck::Contradicts => "the log contradicts the receipt".to_owned(),
-    };
-    let _ = writeln!(out, "{receipt}");
+    let _ = writeln!(out, "{}", report.receipt_line());
     let _ = writeln!(
         out,
         "{} items, {} records, {} leaves in {} segments, {} gap entries, {} records not kept or lost, {} items unfinished",

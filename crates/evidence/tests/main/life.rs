@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use truename_evidence::{
-    Case, Conclusion, Error, ItemSummary, Limits, Loss, NewPiece, Reader, ReceiptCheck, SigningKeyFile,
-    verify,
+    Case, Conclusion, Error, ItemSummary, Limits, LogEntry, Loss, NewPiece, Reader, ReceiptCheck,
+    SigningKeyFile, merkle, verify,
 };
 
 use crate::support::{SMALL, bed, begin, digest, expected, fill, options, read_all, record};
@@ -78,6 +78,53 @@ fn every_record_can_be_proven_and_an_altered_proof_fails() {
             assert!(proof.check(&bed.key.vkey()).is_err(), "the key of another name");
         }
     }
+}
+
+#[test]
+fn a_record_in_pieces_is_proven_piece_by_piece_with_its_custody() {
+    let bed = bed();
+    let mut case = bed.open();
+    fill(&mut case, 0, 10);
+    let item = case.begin_item(begin(1)).unwrap();
+    let parts: [(&[u8], bool); 3] = [(b"name: ", false), (b"hunter2", true), (b";", false)];
+    for (at, (bytes, secret)) in parts.into_iter().enumerate() {
+        case.append(item, NewPiece { ordinal: 0, offset: at as u64, more: at < 2, secret, bytes }).unwrap();
+    }
+    let vkey = case.vkey();
+    case.end_item(item, ItemSummary { complete: true, offered: 1, ..ItemSummary::default() }).unwrap();
+    case.close().unwrap();
+    let reader = Reader::open(&bed.case).unwrap();
+    let proof = reader.record_proof(item, 0, 10).unwrap().unwrap();
+    let shown: Vec<bool> = proof.pieces.iter().map(|piece| piece.may_be_shown()).collect();
+    assert_eq!((shown, proof.pieces_omitted), (vec![true, false, true], 0));
+    proof.pieces.iter().for_each(|piece| assert_eq!(&piece.check(&vkey).unwrap(), reader.checkpoint()));
+    let checkpoint = reader.checkpoint();
+    for entry in [&proof.begin, proof.end.as_ref().unwrap()] {
+        let leaf = merkle::leaf_hash(&entry.entry);
+        assert!(merkle::check_inclusion(&leaf, entry.index, checkpoint.size, &entry.path, &checkpoint.root));
+    }
+    assert!(matches!(LogEntry::parse(&proof.begin.entry), Some(LogEntry::ItemBegin(_))));
+    assert!(
+        matches!(LogEntry::parse(&proof.end.unwrap().entry), Some(LogEntry::ItemEnd(end)) if end.item == 1)
+    );
+    let cut = reader.record_proof(item, 0, 2).unwrap().unwrap();
+    assert_eq!((cut.pieces.len(), cut.pieces_omitted), (2, 1));
+    assert_eq!(reader.record_proof(item, 1, 10).unwrap(), None);
+}
+
+#[test]
+fn a_receipt_that_cannot_be_compared_is_not_said_to_be_missing() {
+    let bed = bed();
+    let mut case = bed.open();
+    fill(&mut case, 0, 10);
+    let receipt = case.close().unwrap();
+    std::fs::remove_file(bed.case.join("evidence/checkpoint")).unwrap();
+    let report = verify(&bed.case, None, Some(&receipt)).unwrap();
+    assert!(!report.is_intact());
+    assert_eq!(report.receipt, ReceiptCheck::NotCompared);
+    std::fs::remove_dir_all(bed.case.join("evidence")).unwrap();
+    let report = verify(&bed.case, None, Some(&receipt)).unwrap();
+    assert!(!report.is_intact() && report.receipt_line().contains("nothing to be compared"));
 }
 
 #[test]
