@@ -10,7 +10,7 @@ const EXIT_CODES: &str = "Exit codes: 0 clean, 1 findings of at least --fail-on,
 
 /// DNS forensics for Kubernetes: who asked, was it allowed, was the answer true, and the proof.
 #[derive(Debug, Parser)]
-#[command(name = "truename", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "truename", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// When to colour: NO_COLOR is honoured by `auto`.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
@@ -100,13 +100,14 @@ pub(crate) struct InvestigateArgs {
     /// Files and folders, recognised by content; `-` reads standard input.
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
-    /// Case folder; made if absent, added to if it exists. Default: ./truename-case-<UTC>.
+    /// Case folder; made if absent, added to if it exists. Default: a new ./truename-case-<UTC>.
     #[arg(long)]
     pub(crate) case: Option<PathBuf>,
-    /// What is approved in this cluster (YAML).
+    /// What is approved in this cluster (YAML). Default: as in the case's last conclusion.
     #[arg(long)]
     pub(crate) profile: Option<PathBuf>,
     /// Facts about the origin of items: GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,offset=±SECONDS.
+    /// Default: as in the case's last conclusion.
     #[arg(long)]
     pub(crate) origin: Vec<String>,
     /// Signing key; made at first use. Default: the user's configuration folder.
@@ -118,6 +119,9 @@ pub(crate) struct InvestigateArgs {
     /// Copy the original files into the case.
     #[arg(long)]
     pub(crate) copy_originals: bool,
+    /// Do not use the profile and the origins of the case's last conclusion again.
+    #[arg(long)]
+    pub(crate) afresh: bool,
     /// Name of the operator in the custody entries. Default: the user.
     #[arg(long, env = "TRUENAME_OPERATOR")]
     pub(crate) operator: Option<String>,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use truename_evidence::{Cursor, may_be_shown};
 use truename_model::{ClusterChange, Decoded, Event, Interval, Observation};
 use truename_sources::Decoder;
+use truename_sources::corednslog::NO_FORMAT;
 
 use crate::error::EngineError;
 
@@ -27,6 +28,8 @@ pub struct Tally {
     pub decoded: u64,
     /// Records kept as undecodable.
     pub undecodable: u64,
+    /// Lines that look like lookups and match no log format.
+    pub no_format: u64,
     /// Records without anything for us, by reason.
     pub ignored: BTreeMap<&'static str, u64>,
     /// Losses in words, and how many more there are.
@@ -44,7 +47,10 @@ pub struct Tally {
 impl Tally {
     fn note(&mut self, observation: &Observation) {
         match &observation.event {
-            Event::Undecodable { .. } => self.undecodable += 1,
+            Event::Undecodable { reason, .. } => {
+                self.undecodable += 1;
+                self.no_format += u64::from(*reason == NO_FORMAT);
+            }
             Event::Ignored(why) => *self.ignored.entry(why).or_insert(0) += 1,
             Event::Loss(loss) => self.lose(&loss.text),
             Event::Dns(_) | Event::Diagnostic(_) => {

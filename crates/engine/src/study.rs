@@ -93,6 +93,12 @@ impl<'a> Study<'a> {
         let mut outcome = coverage::merged(outcomes, self.settings)?;
         let notes = &mut outcome.coverage.notes;
         notes.extend(prepared.notes.iter().cloned().chain(prepared.clusters.notes.iter().cloned()));
+        notes.extend(tallies.iter().filter(|(_, tally)| tally.no_format > 0).map(|(index, tally)| {
+            let (lines, path) = (tally.no_format, &self.plan.items[*index].path);
+            format!(
+                "{lines} lines of {path} match no known log format; add the Corefile (its `log` line) to the folder"
+            )
+        }));
         notes.sort();
         notes.dedup();
         outcome.coverage.unrecognised.clone_from(&self.plan.unrecognised);

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -136,15 +137,13 @@ fn lock(dir: &Path) -> Result<File> {
 
 /// Makes the folders of a case and takes its lock.
 pub(crate) fn prepare(dir: &Path) -> Result<File> {
-    std::fs::create_dir_all(dir).map_err(Error::io("make folder", dir))?;
+    // Evidence holds values of secrets: nobody but its owner reads it.
+    let mut private = std::fs::DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    private.create(dir).map_err(Error::io("make folder", dir))?;
     let lock = lock(dir)?;
     for name in ["evidence", "derived"] {
-        match std::fs::create_dir(dir.join(name)) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::io("make folder", &dir.join(name))(e));
-            }
-            _ => {}
-        }
+        private.create(dir.join(name)).map_err(Error::io("make folder", &dir.join(name)))?;
     }
     Ok(lock)
 }

@@ -18,6 +18,10 @@ const MAX_DEPTH: usize = 8;
 /// Most files that a listing returns.
 pub(crate) const MAX_FILES: usize = 4_000_000;
 
+/// Evidence holds values of secrets: nobody but its owner reads it.
+const FOLDER_MODE: Mode = Mode::RWXU;
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -129,7 +133,7 @@ impl Folder {
         let mut fd = self.fd.as_fd().try_clone_to_owned().map_err(Error::io("open", &self.path))?;
         for folder in folders {
             if create {
-                match rustix::fs::mkdirat(&fd, folder, Mode::from_raw_mode(0o755)) {
+                match rustix::fs::mkdirat(&fd, folder, FOLDER_MODE) {
                     Ok(()) => rustix::fs::fsync(&fd).map_err(io)?,
                     Err(rustix::io::Errno::EXIST) => {}
                     Err(e) => return Err(io(e)),
@@ -144,7 +148,7 @@ impl Folder {
         let (dir, last) = self.parent(name, create)?;
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let io = |e: rustix::io::Errno| Error::io("open", &self.path_of(name))(e.into());
-        let fd = rustix::fs::openat(&dir, last.as_str(), flags, Mode::from_raw_mode(0o644)).map_err(io)?;
+        let fd = rustix::fs::openat(&dir, last.as_str(), flags, FILE_MODE).map_err(io)?;
         let stat = rustix::fs::fstat(&fd).map_err(io)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Error::integrity(Problem::file(name, "a regular file", "something else")));

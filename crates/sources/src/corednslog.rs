@@ -10,6 +10,7 @@ mod stamp;
 mod wrap;
 
 use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use truename_model::observation::DnsEvent;
@@ -121,6 +122,35 @@ fn level(text: &[u8]) -> (Option<&[u8]>, &[u8]) {
     (None, text)
 }
 
+/// Why a line that looks like a lookup is undecodable: its format stands in a Corefile that is not in the evidence.
+pub const NO_FORMAT: &str = "a lookup in no known log format";
+
+/// True for a message that is built like a `log` line of some format: it is one name, or it has at least two of a name
+/// with its final dot, an address, a return code and a type.
+fn looks_like_a_lookup(body: &[u8]) -> bool {
+    if body.starts_with(b"plugin/") {
+        return false;
+    }
+    let parts = |octet: &u8| !octet.is_ascii_alphanumeric() && !matches!(octet, b'.' | b':' | b'-' | b'_');
+    let is_name =
+        |token: &[u8]| token.len() > 2 && token.ends_with(b".") && token[..token.len() - 1].contains(&b'.');
+    let mut signs = [false; 4];
+    for token in body.split(parts).filter(|token| !token.is_empty()) {
+        let text = std::str::from_utf8(token).unwrap_or_default();
+        let address = text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok();
+        let rcode = matches!(text, "NOERROR" | "NXDOMAIN" | "SERVFAIL" | "REFUSED" | "FORMERR" | "NOTIMP");
+        let rtype = matches!(
+            text,
+            "A" | "AAAA" | "PTR" | "SRV" | "TXT" | "MX" | "NS" | "SOA" | "CNAME" | "HTTPS" | "ANY"
+        );
+        for (sign, seen) in signs.iter_mut().zip([is_name(token), address, rcode, rtype]) {
+            *sign |= seen;
+        }
+    }
+    signs.iter().filter(|seen| **seen).count() > 1
+        || is_name(body.trim_ascii()) && !body.trim_ascii().contains(&b' ')
+}
+
 /// What the wrappers of a line told.
 #[derive(Clone, Copy)]
 struct Around<'a> {
@@ -213,7 +243,11 @@ impl LogDecoder {
             let at = if around.at == ObservedAt::OrderOnly { at } else { around.at };
             return out.push(self.context.observation(around.ordinal, at, Event::Diagnostic(diagnostic)));
         }
+        let informs = level == Some(b"INFO") || (level.is_none() && klog);
         match diag::read(body, level.is_some() || klog) {
+            Some(Diagnostic::Other(_)) if informs && looks_like_a_lookup(body) => {
+                out.push(self.context.undecodable(around.ordinal, NO_FORMAT, 0));
+            }
             Some(diagnostic) => {
                 out.push(self.context.observation(around.ordinal, around.at, Event::Diagnostic(diagnostic)));
             }

@@ -35,6 +35,7 @@ pub(crate) fn run(args: &DemoArgs, fail_on: Option<Grade>, style: Style) -> Resu
         key: Some(case.join("key")),
         keep_all: false,
         copy_originals: false,
+        afresh: false,
         operator: None,
         threads: 2,
         fail_coverage_below: None,

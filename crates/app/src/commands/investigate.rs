@@ -1,6 +1,7 @@
 //! `truename investigate`: inputs into the log, the walk over the log, the conclusion into the log, the summary.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,6 +20,8 @@ use crate::terminal;
 
 /// Largest profile read, octets.
 const PROFILE_MAX: u64 = 4 << 20;
+/// Default folders that may be made within one second.
+const SAME_SECOND_MAX: u32 = 1_000;
 
 /// The wall clock, for custody entries and nothing else.
 pub(crate) fn now() -> Nanos {
@@ -32,8 +35,8 @@ pub(crate) fn tool() -> String {
 
 pub(crate) fn run(args: &InvestigateArgs, fail_on: Option<Grade>, style: Style) -> Result<Exit, Failure> {
     let settings = settings(args)?;
-    let dir = args.case.clone().unwrap_or_else(default_case);
-    let inputs = inputs::find(&args.paths, &dir)?;
+    // A new folder is not among the inputs; an empty path names none.
+    let inputs = inputs::find(&args.paths, args.case.as_deref().unwrap_or(Path::new("")))?;
     if inputs.inputs.is_empty() {
         let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
         return Err(Failure::usage(format!(
@@ -41,11 +44,13 @@ pub(crate) fn run(args: &InvestigateArgs, fail_on: Option<Grade>, style: Style) 
             paths.join(", ")
         )));
     }
-    refuse_foreign(&dir)?;
-    terminal::tell(&format!("case {}", dir.display()));
+    args.case.as_deref().map_or(Ok(()), refuse_foreign)?;
     let key = SigningKeyFile::load_or_create(&key_path(args)?).map_err(|error| log_failed(&error))?;
+    let dir = args.case.clone().map_or_else(new_case, Ok)?;
+    terminal::tell(&format!("case {}", dir.display()));
     let options = Options { now: Box::new(now), tool: tool(), limits: Limits::default() };
     let mut case = Case::open_or_create(&dir, Arc::new(key), options).map_err(|error| log_failed(&error))?;
+    let settings = carried(&case, args, settings)?;
     let progress = terminal::progress(inputs.bytes);
     let taken = ingest(&mut case, &inputs.inputs, &settings, &now, &mut |octets| progress.inc(octets))
         .map_err(|error| failed(&error))?;
@@ -107,9 +112,44 @@ fn settings(args: &InvestigateArgs) -> Result<Settings, Failure> {
     })
 }
 
-fn default_case() -> PathBuf {
+/// What the operator stated for the last conclusion holds on, unless it is stated anew.
+fn carried(case: &Case, args: &InvestigateArgs, given: Settings) -> Result<Settings, Failure> {
+    let Some((_, last)) = case.conclusions().last().filter(|_| !args.afresh) else { return Ok(given) };
+    let before = Settings::from_note(&last.note).map_err(|error| failed(&error))?;
+    let mut settings = given;
+    let mut again = Vec::new();
+    if args.profile.is_none() && before.profile != settings.profile {
+        settings.profile = before.profile;
+        again.push("the profile (--profile replaces it)");
+    }
+    if args.origin.is_empty() && !before.overrides.is_empty() {
+        settings.overrides = before.overrides;
+        again.push("the origins (--origin replaces them)");
+    }
+    if !again.is_empty() {
+        terminal::tell(&format!(
+            "of the case's last conclusion, {} hold on; --afresh does without",
+            again.join(" and ")
+        ));
+    }
+    Ok(settings)
+}
+
+/// Makes the default folder. It must be new: two runs never share a case unasked.
+fn new_case() -> Result<PathBuf, Failure> {
     let (year, month, day, hour, minute, second, _) = now().civil();
-    PathBuf::from(format!("truename-case-{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"))
+    let stem = format!("truename-case-{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z");
+    let mut private = fs::DirBuilder::new();
+    private.mode(0o700);
+    for n in 1..=SAME_SECOND_MAX {
+        let dir = PathBuf::from(if n == 1 { stem.clone() } else { format!("{stem}-{n}") });
+        match private.create(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Failure::io("make", &dir, &error)),
+        }
+    }
+    Err(Failure::usage(format!("{stem} to {stem}-{SAME_SECOND_MAX} exist; name a folder with --case")))
 }
 
 fn key_path(args: &InvestigateArgs) -> Result<PathBuf, Failure> {

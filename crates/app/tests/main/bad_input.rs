@@ -86,26 +86,83 @@ fn a_line_of_two_gigabytes_passes_in_bounded_memory() {
     assert!(shown.contains("lookups 1 "), "{shown}");
 }
 
-#[test]
-fn a_log_in_an_unknown_dialect_is_counted_undecodable_and_kept() {
-    let work = tempfile::tempdir().unwrap();
-    let mut log = line("a.example.");
-    for n in 0..5 {
-        log.push_str(&format!(
+/// Lookups as a `log` line of this format prints them: `who={remote} asked={name} got={rcode}`.
+fn in_a_format_of_its_own(lines: usize) -> String {
+    (0..lines).fold(String::new(), |mut out, n| {
+        out.push_str(&format!(
             "2026-11-25T03:00:02.{n:09}Z stdout F [INFO] who=10.244.0.9 asked=b{n}.example. got=NOERROR\n"
         ));
-    }
+        out
+    })
+}
+
+#[test]
+fn a_log_in_an_unknown_dialect_is_said_with_what_would_help() {
+    let work = tempfile::tempdir().unwrap();
+    let about_itself = "2026-11-25T03:00:03.000000000Z stdout F [INFO] Reloading complete\n";
+    let log = line("a.example.") + &in_a_format_of_its_own(5) + about_itself;
     put(work.path(), "in/coredns.log", log.as_bytes());
-    let output = investigate(work.path(), &[Path::new("in")], &[]);
-    let shown = text(&output);
-    assert!(shown.contains("6 records"), "{shown}");
-    assert!(shown.contains("lookups 1 "), "{shown}");
-    let rows = truename(work.path()).args(["timeline", "case"]).output().unwrap();
+    let shown = text(&investigate(work.path(), &[Path::new("in")], &[]));
+    assert!(shown.contains("7 records (2 read, 5 undecodable)") && shown.contains("lookups 1 "), "{shown}");
+    let said = "5 lines of in/coredns.log match no known log format; add the Corefile (its `log` line) to the folder";
+    assert!(shown.contains(said), "{shown}");
     assert!(
-        shown.contains("5 undecodable") || text(&rows).contains("asked=b0.example."),
-        "{shown}\n{}",
-        text(&rows)
+        fs::read_to_string(work.path().join("case/derived/report.html")).unwrap().contains("5 lines of in")
     );
+    // The next step is the right one.
+    let corefile = ".:53 {\n    log . \"who={remote} asked={name} got={rcode}\"\n    whoami\n}\n";
+    put(work.path(), "more/Corefile", corefile.as_bytes());
+    let shown = text(&investigate(work.path(), &[Path::new("more")], &[]));
+    assert!(shown.contains("7 records (7 read, 0 undecodable)") && shown.contains("lookups 6 "), "{shown}");
+    assert!(!shown.contains("match no known"), "{shown}");
+}
+
+#[test]
+fn runs_in_one_second_without_a_case_make_one_folder_each() {
+    let work = tempfile::tempdir().unwrap();
+    put(work.path(), "in/coredns.log", line("a.example.").as_bytes());
+    // The key is made before, as at any but the first use.
+    investigate(work.path(), &[Path::new("in")], &[]);
+    let runs: Vec<_> =
+        (0..4).map(|_| truename(work.path()).args(["investigate", "in"]).output().unwrap()).collect();
+    let mut folders = std::collections::BTreeSet::new();
+    for output in &runs {
+        let shown = text(output);
+        assert!(output.status.success() && shown.contains("1 items taken, 0 known already"), "{shown}");
+        folders.insert(shown.lines().find_map(|line| line.strip_prefix("case     ")).unwrap().to_owned());
+    }
+    assert_eq!(folders.len(), 4, "{folders:?}");
+}
+
+#[test]
+fn a_case_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let work = tempfile::tempdir().unwrap();
+    put(work.path(), "in/coredns.log", line("a.example.").as_bytes());
+    investigate(work.path(), &[Path::new("in")], &["--copy-originals"]);
+    let mut open = vec![work.path().join("case")];
+    let mut seen = 0;
+    while let Some(dir) = open.pop() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&dir), 0o700, "{}", dir.display());
+        for path in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                // What is derived lies behind a folder that nobody else enters.
+                assert!(dir.ends_with("derived") || mode(&path) == 0o600, "{}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 8, "{seen}");
+}
+
+#[test]
+fn help_says_what_the_program_is_for() {
+    let work = tempfile::tempdir().unwrap();
+    let output = truename(work.path()).arg("--help").output().unwrap();
+    assert!(text(&output).starts_with("DNS forensics for Kubernetes"), "{}", text(&output));
 }
 
 #[test]

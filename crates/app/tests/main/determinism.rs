@@ -70,3 +70,26 @@ fn an_older_result_stays_addressable() {
         truename(work.path()).args(["findings", "case", "-o", "jsonl", "--at-size", size]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&shown.stdout), older, "{log}");
 }
+
+#[test]
+fn what_was_stated_for_the_last_conclusion_holds_on() {
+    let work = tempfile::tempdir().unwrap();
+    unpack("recon", &work.path().join("a"), &|path| path.starts_with("logs"));
+    unpack("recon", &work.path().join("b"), &|path| path.starts_with("corefile"));
+    let profile = "apiVersion: truename/v1\nkind: Profile\nclusterDomain: cluster.local\n";
+    fs::write(work.path().join("p.yaml"), profile).unwrap();
+    let stated = ["--profile", "p.yaml", "--origin", "a*:cluster=east"];
+    let first = text(&investigate(work.path(), &[Path::new("a")], &stated));
+    assert!(!first.contains("the cluster domain is not in the evidence"), "{first}");
+    let found = findings(work.path());
+    assert!(!found.is_empty(), "{first}");
+    let shown = text(&investigate(work.path(), &[Path::new("a")], &[]));
+    assert!(
+        shown.contains("of the case's last conclusion, the profile (--profile replaces it) and the origins"),
+        "{shown}"
+    );
+    assert_eq!(findings(work.path()), found);
+    let shown = text(&investigate(work.path(), &[Path::new("a")], &["--afresh"]));
+    assert!(shown.contains("the cluster domain is not in the evidence"), "{shown}");
+    assert_ne!(findings(work.path()), found);
+}

@@ -310,3 +310,32 @@ fn a_full_table_of_names_forgets_and_counts_and_changes_nothing() {
         caches.iter().any(|cache| cache.name == "log-names" && cache.entries <= 2 && cache.evictions > 50)
     );
 }
+
+#[test]
+fn a_lookup_in_a_format_of_its_own_is_told_from_a_line_about_the_server() {
+    let read = |line: &str| {
+        let mut out = Vec::new();
+        LogDecoder::new(DecodeContext::new(0, OriginId(0))).decode(0, line.as_bytes(), &mut out);
+        format!("{out:?}").contains(NO_FORMAT)
+    };
+    for line in [
+        "[INFO] who=10.244.0.9 asked=b.example. got=NOERROR",
+        "[INFO] client=fd00::9 port=4001 q=h1.example. t=A rc=NOERROR",
+        "[INFO] h1.example.",
+        "[INFO] PTR 9.0.244.10.in-addr.arpa.",
+        "I1125 03:00:01.000001       1 log.go:9] 10.244.0.9:4001 NXDOMAIN",
+    ] {
+        assert!(read(line), "{line}");
+    }
+    for line in [
+        "[INFO] Reloading complete",
+        "[INFO] plugin/reload: Running configuration SHA512 = 5b9c",
+        "[INFO] plugin/kubernetes: waiting for 10.96.0.1 before serving cluster.local.",
+        "[ERROR] plugin/errors: 2 a.example. A: read udp 10.0.0.1:1->8.8.8.8:53: i/o timeout",
+        "[WARNING] No files matching import glob pattern: custom/*.override",
+        "[INFO] SIGTERM: Shutting down servers then terminating",
+        "[INFO] 127.0.0.1:38461 - 38661 \"HINFO IN 6.example. udp 57 false 512\" NXDOMAIN qr,rd,ra 132 0.01s",
+    ] {
+        assert!(!read(line), "{line}");
+    }
+}
