@@ -377,4 +377,6 @@ mod changes;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod owners_tests;
+#[cfg(test)]
 mod tests;

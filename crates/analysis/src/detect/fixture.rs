@@ -16,6 +16,8 @@ use truename_model::{
     UpstreamExchange, Vantage, Verdict, Workload, WorkloadKind,
 };
 
+use truename_cluster::history::History;
+
 use super::{Detected, Detector};
 use crate::facts::{Context, Fact};
 use crate::knowledge::{Answer, DnsRole, Judgement, Knowledge, StubConfig};
@@ -23,8 +25,8 @@ use crate::knowledge::{Answer, DnsRole, Judgement, Knowledge, StubConfig};
 pub(super) const START: i64 = 1_764_000_000_000_000_000;
 pub(super) const ZONE: &str = "cluster.local";
 
-/// The only thing that rules ask: the cluster domain.
-pub(super) struct Zone(pub(super) Option<Name>);
+/// What rules ask: the cluster domain, and in some tests the history.
+pub(super) struct Zone(pub(super) Option<Name>, pub(super) Option<History>);
 
 impl Knowledge for Zone {
     fn owners(&self, _: IpAddr, _: Interval) -> (Attribution, Option<Interval>) {
@@ -38,6 +40,9 @@ impl Knowledge for Zone {
     }
     fn dns_role(&self, _: IpAddr, _: Interval) -> (DnsRole, Option<Interval>) {
         (DnsRole::Unknown, None)
+    }
+    fn history(&self) -> Option<&History> {
+        self.1.as_ref()
     }
     fn cluster_domain(&self) -> Option<Name> {
         self.0.clone()
@@ -402,7 +407,25 @@ pub(super) fn run_with(facts: &[Owned], profile: &Profile) -> Detected {
 
 /// As [`run_with`], with the digests of the items in their order.
 pub(super) fn run_over(facts: &[Owned], profile: &Profile, items: &[Sha256]) -> Detected {
-    let knowledge = Zone(Some(name(ZONE)));
+    run_knowing(facts, profile, items, None)
+}
+
+/// As [`run`], with the history of the changes among the facts, told by a watch that went on to the end.
+pub(super) fn run_in_history(facts: &[Owned]) -> Detected {
+    let mut history = History::new();
+    for fact in facts {
+        if let Owned::Change(change) = fact {
+            history.fold(change.clone());
+        }
+    }
+    history.note_span(4, ChangeSource::Watch, moment(600.0));
+    history.finish();
+    let items: Vec<Sha256> = (0..6u8).map(|n| Sha256([n; 32])).collect();
+    run_knowing(facts, &profile(), &items, Some(history))
+}
+
+fn run_knowing(facts: &[Owned], profile: &Profile, items: &[Sha256], history: Option<History>) -> Detected {
+    let knowledge = Zone(Some(name(ZONE)), history);
     let replica = |text: &str| Origin { replica: Known::Given(text.to_owned()), ..Origin::default() };
     let origins = [replica("coredns-a"), replica("coredns-b"), Origin::default()];
     let cx = Context { knowledge: &knowledge, profile, origins: &origins, items };

@@ -491,6 +491,56 @@ fn a_word_list_is_found_without_the_objects_of_its_pod() {
 }
 
 #[test]
+fn a_namespace_called_like_a_top_level_domain_hides_no_word_list() {
+    // `prod`, `dev`, `shop`: without objects nobody knows that such a namespace exists.
+    let case = |steps: &[&str]| {
+        let facts: Vec<Owned> = (0..30)
+            .map(|n| {
+                let base = format!("word{n}.prod");
+                let mut one = intent("guest/scan", f64::from(n), &base, IntentOutcome::Abandoned, Rtype::A);
+                one.attribution =
+                    truename_model::Attribution::Unknown(truename_model::UnknownOwner::NoObjects);
+                let step = |suffix: &&str| {
+                    let asked = ask("guest/scan", f64::from(n), &format!("{base}{suffix}"), Rtype::A);
+                    std::sync::Arc::new(asked.answer(Rcode::NXDOMAIN, vec![]).0)
+                };
+                one.steps = steps.iter().map(step).collect();
+                one.last = one.steps.last().unwrap().transaction.question.name.clone();
+                one.queries = u32::try_from(steps.len()).unwrap();
+                Owned::Intent(one)
+            })
+            .collect();
+        run(&facts).findings.into_iter().find(|finding| finding.rule == "R03")
+    };
+    let svc = format!(".svc.{ZONE}");
+    assert_eq!(case(&[svc.as_str()]).unwrap().severity, Severity::High);
+    // A stub that walks its list for a public name.
+    let zone = format!(".{ZONE}");
+    assert!(case(&[svc.as_str(), zone.as_str(), ""]).is_none());
+}
+
+#[test]
+fn a_label_of_the_attacker_does_not_make_an_inside_answer_harmless() {
+    let severity = |qname: &str, address: &str| {
+        let node = Owned::Change(change(-1.0, ChangeKind::Listed, "", meta("", "node-1", &[]), node()));
+        let lookup = ask("shop/web", 1.0, qname, Rtype::A);
+        let fact = lookup.answer(Rcode::NOERROR, vec![a(qname, 300, address)]).fact();
+        let found = run(&[node, fact]).findings;
+        found.into_iter().find(|finding| finding.rule == "H11").map(|finding| finding.severity)
+    };
+    for name in ["x.privatelink.evil.com", "169-254-169-254.nip.io", "x.privatelink.database.windows.net"] {
+        assert_eq!(severity(name, "169.254.169.254"), Some(Severity::High), "{name}");
+        assert_eq!(severity(name, "10.96.0.1"), Some(Severity::High), "{name}");
+    }
+    assert_eq!(severity("x.privatelink.evil.com", "172.16.3.4"), Some(Severity::Low));
+    assert_eq!(severity("x.privatelink.evil.com", "127.0.0.1"), Some(Severity::High));
+    for name in ["x.privatelink.database.windows.net", "172-16-3-4.nip.io"] {
+        assert_eq!(severity(name, "172.16.3.4"), None, "{name}");
+    }
+    assert_eq!(severity("app.localtest.me", "127.0.0.1"), None);
+}
+
+#[test]
 fn a_name_cut_at_a_guessed_suffix_still_counts() {
     let facts: Vec<Owned> = (0..12)
         .map(|n| {

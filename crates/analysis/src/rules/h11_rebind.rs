@@ -14,8 +14,30 @@ use super::names::{is_public, registrable, registrable_name, shown};
 use super::ranges::{Place, Ranges, is_local_only, is_metadata, is_private};
 use crate::facts::{Context, Draft, Fact, Rule};
 
-/// Services whose purpose is to answer with the address in the name, or with a private endpoint.
+/// Services whose purpose is to answer with the address in the name, or with the asker's own host.
 const BY_DESIGN: [&str; 6] = ["nip.io", "sslip.io", "plex.direct", "traefik.me", "localtest.me", "lvh.me"];
+/// Providers whose zones hold private endpoints, below a label of that name: whoever may choose a label has no name
+/// below these.
+const PROVIDERS: [&str; 16] = [
+    "amazonaws.com",
+    "azconfig.io",
+    "azmk8s.io",
+    "azure-api.net",
+    "azure-automation.net",
+    "azure.com",
+    "azure.net",
+    "azurecr.io",
+    "azuredatabricks.net",
+    "azurehdinsight.net",
+    "azurestaticapps.net",
+    "azurewebsites.net",
+    "confluent.cloud",
+    "mongodb.net",
+    "snowflakecomputing.com",
+    "windows.net",
+];
+/// Labels of private endpoints.
+const PRIVATE_ENDPOINTS: [&[u8]; 2] = [b"privatelink", b"vpce"];
 
 #[derive(Debug, Default)]
 struct Answers {
@@ -49,7 +71,8 @@ impl Rebinding {
         let name = &transaction.question.name;
         let (mut inside, mut outside) = (Vec::new(), false);
         for ip in response.body.addresses() {
-            let is_inside = is_private(ip) || !matches!(self.ranges.place(ip), Place::Outside);
+            let is_inside = (is_private(ip) || !matches!(self.ranges.place(ip), Place::Outside))
+                && !self.is_by_design(name, ip, cx);
             // 0.0.0.0 is how block lists answer; it leads nowhere.
             if is_inside && !ip.is_unspecified() { inside.push(ip) } else { outside = true }
         }
@@ -77,12 +100,20 @@ impl Rebinding {
     }
 
     fn concerns(&self, name: &Name, cx: &Context<'_>) -> bool {
-        let by_design = || {
-            let domain = shown(&registrable_name(name));
-            BY_DESIGN.contains(&domain.as_str())
-                || name.labels().any(|label| label.starts_with(b"privatelink"))
+        is_public(name, cx.knowledge.cluster_domain().as_ref(), cx.profile)
+    }
+
+    /// True if the name's zone is there to give such answers; never for the metadata service and the cluster itself.
+    fn is_by_design(&self, name: &Name, ip: IpAddr, cx: &Context<'_>) -> bool {
+        let below = |zones: &[&str]| {
+            zones.iter().any(|zone| Name::parse(zone).is_ok_and(|zone| name.is_at_or_below(&zone)))
         };
-        is_public(name, cx.knowledge.cluster_domain().as_ref(), cx.profile) && !by_design()
+        let own_host = ip.is_loopback() && below(&BY_DESIGN);
+        let endpoint = || {
+            below(&PROVIDERS)
+                && name.labels().any(|label| PRIVATE_ENDPOINTS.iter().any(|own| label.starts_with(own)))
+        };
+        own_host || (!self.is_dangerous(ip, cx) && (below(&BY_DESIGN) || endpoint()))
     }
 
     fn close(&self, name: &Name, answers: Answers, cx: &Context<'_>, out: &mut Vec<Draft>) {

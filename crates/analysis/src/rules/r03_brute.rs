@@ -201,7 +201,10 @@ fn service_of(intent: &Intent, zone: &Name, own: &str, known: &BTreeSet<Box<[u8]
     if let Some(parsed) = ClusterName::parse(meant, zone) {
         let (service, namespace) = parsed.service()?;
         // A public name with a suffix of the search list looks like a service: `github` in namespace `com`.
-        let expanded = !intent.base.is_at_or_below(zone) && (is_tld(service) || is_tld(namespace));
+        // A stub goes on with the rest of its list; who asks for one name and no more means what he asks.
+        let expanded = !intent.base.is_at_or_below(zone)
+            && (is_tld(service) || is_tld(namespace))
+            && !is_denied_at_once(intent);
         return (!expanded || known.contains(namespace)).then(|| pair((service, namespace)));
     }
     let labels: SmallVec<[&[u8]; 4]> = intent.base.labels().take(4).collect();

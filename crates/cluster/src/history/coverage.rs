@@ -11,6 +11,17 @@ use truename_model::time::{Interval, Nanos, SECOND};
 
 use super::timeline::Kind;
 
+/// What a record tells of: the kind, and for workload controllers the API's kind, for a watch of Deployments is silent
+/// about ReplicaSets.
+type Told = (Kind, String);
+
+fn told(object: &Object) -> Told {
+    match object {
+        Object::Controller(api, _) => (Kind::Controller, api.clone()),
+        other => (Kind::of(other), String::new()),
+    }
+}
+
 /// Two spans of one kind closer than this are one: a rotated file goes on where the last one ended.
 const JOIN_NS: i64 = SECOND;
 /// A quiet stream is taken to go on for this long after its last record: the API server sends bookmarks every minute,
@@ -33,22 +44,23 @@ struct Seen {
 /// Completeness of the history, per kind.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    seen: BTreeMap<(u32, ChangeSource, Kind), Seen>,
+    seen: BTreeMap<(u32, ChangeSource, Told), Seen>,
     /// Whole time span of each item's records, changes or not.
     spans: BTreeMap<(u32, ChangeSource), Interval>,
-    lists: BTreeMap<(u32, Kind, Nanos), BTreeSet<String>>,
+    lists: BTreeMap<(u32, Told, Nanos), BTreeSet<String>>,
     declared: Vec<(Kind, Interval)>,
     /// Instants at which an item's stream is known to have lost changes.
     breaks: Vec<(u32, Nanos)>,
-    complete: BTreeMap<Kind, Vec<Interval>>,
-    listed: BTreeMap<Kind, Vec<Nanos>>,
+    complete: BTreeMap<Told, Vec<Interval>>,
+    listed: BTreeMap<Told, Vec<Nanos>>,
     birth: Option<Nanos>,
 }
 
 impl Coverage {
     /// Notes one change.
     pub fn note(&mut self, change: &ClusterChange) {
-        let kind = Kind::of(&change.object);
+        let told = told(&change.object);
+        let kind = told.0;
         let item = change.record.item;
         let Some(when) = change.seen_at.or_else(|| change.at.interval()) else { return };
         if change.source == ChangeSource::Snapshot {
@@ -56,13 +68,13 @@ impl Coverage {
                 // A dump that does not tell when it was taken lists nothing at any known instant.
                 return;
             }
-            let names = self.lists.entry((item, kind, when.lo)).or_default();
+            let names = self.lists.entry((item, told, when.lo)).or_default();
             names.insert(change.meta.namespace.clone());
             return;
         }
         let at = change.at.interval().map_or(when.hi, |at| at.hi.max(when.hi));
         self.note_span(item, change.source, Interval::at(at));
-        let seen = self.seen.entry((item, change.source, kind)).or_insert_with(|| Seen {
+        let seen = self.seen.entry((item, change.source, told)).or_insert_with(|| Seen {
             first: at,
             namespaces: BTreeSet::new(),
             addresses: false,
@@ -118,7 +130,8 @@ impl Coverage {
         let mut breaks = self.breaks.clone();
         breaks.sort_unstable();
         breaks.dedup();
-        for ((item, source, kind), seen) in &self.seen {
+        for ((item, source, told), seen) in &self.seen {
+            let kind = &told.0;
             let Some(span) = self.spans.get(&(*item, *source)) else { continue };
             // Nothing rests on the absence of a ConfigMap, and that of policies is asked by namespace: a stream of one
             // namespace will do for those that are known.
@@ -135,29 +148,30 @@ impl Coverage {
             for (_, at) in breaks.iter().filter(|(of, at)| of == item && *at >= from && *at <= hi) {
                 // What was lost lies before the break by at most the reach of a quiet stream; nothing joins over it.
                 self.complete
-                    .entry(*kind)
+                    .entry(told.clone())
                     .or_default()
                     .push(Interval { lo, hi: at.plus(-2 * JOIN_NS).max(lo) });
                 lo = at.plus(2 * JOIN_NS);
             }
             if lo <= hi {
-                self.complete.entry(*kind).or_default().push(Interval { lo, hi });
+                self.complete.entry(told.clone()).or_default().push(Interval { lo, hi });
             }
             if *source == ChangeSource::Watch {
-                self.listed.entry(*kind).or_default().push(seen.first);
+                self.listed.entry(told.clone()).or_default().push(seen.first);
             }
             if seen.birth {
                 self.birth = Some(self.birth.map_or(span.lo, |birth| birth.min(span.lo)));
             }
         }
-        for ((_, kind, at), namespaces) in &self.lists {
-            if !kind.is_namespaced() || namespaces.len() > 1 {
-                self.listed.entry(*kind).or_default().push(*at);
+        for ((_, told, at), namespaces) in &self.lists {
+            if !told.0.is_namespaced() || namespaces.len() > 1 {
+                self.listed.entry(told.clone()).or_default().push(*at);
             }
         }
         for (kind, span) in &self.declared {
-            self.complete.entry(*kind).or_default().push(*span);
-            self.listed.entry(*kind).or_default().push(span.lo);
+            let told = (*kind, String::new());
+            self.complete.entry(told.clone()).or_default().push(*span);
+            self.listed.entry(told).or_default().push(span.lo);
         }
         self.complete.values_mut().for_each(join);
         self.listed.values_mut().for_each(|instants| instants.sort_unstable());
@@ -166,20 +180,36 @@ impl Coverage {
     /// The complete span of `kind` that holds `at`, if any.
     #[must_use]
     pub fn span_at(&self, kind: Kind, at: Nanos) -> Option<Interval> {
-        let spans = self.complete.get(&kind)?;
+        self.span_of(&(kind, String::new()), at)
+    }
+
+    fn span_of(&self, told: &Told, at: Nanos) -> Option<Interval> {
+        let spans = self.complete.get(told)?;
         let after = spans.partition_point(|span| span.lo <= at);
         spans[..after].last().copied().filter(|span| span.hi >= at)
     }
 
-    /// True if no object of `kind` can have existed in `window` without being known.
+    /// True if no object of `kind` can have existed in `window` without being known; never for workload controllers,
+    /// which are told apart by [`Coverage::knows_all_workloads`].
     #[must_use]
     pub fn is_exhaustive(&self, kind: Kind, window: Interval) -> bool {
-        let Some(span) = self.span_at(kind, window.lo) else {
+        self.covers(&(kind, String::new()), window)
+    }
+
+    /// True if no workload controller of the API's kind `api` (`ReplicaSet`) can have existed in `window` without being
+    /// known.
+    #[must_use]
+    pub fn knows_all_workloads(&self, api: &str, window: Interval) -> bool {
+        self.covers(&(Kind::Controller, api.to_owned()), window)
+    }
+
+    fn covers(&self, told: &Told, window: Interval) -> bool {
+        let Some(span) = self.span_of(told, window.lo) else {
             // A single instant at which everything was listed.
             return window.lo == window.hi
-                && self.listed.get(&kind).is_some_and(|at| at.binary_search(&window.lo).is_ok());
+                && self.listed.get(told).is_some_and(|at| at.binary_search(&window.lo).is_ok());
         };
-        let listed = self.listed.get(&kind).is_some_and(|instants| {
+        let listed = self.listed.get(told).is_some_and(|instants| {
             let from = instants.partition_point(|at| *at < span.lo.plus(-JOIN_NS));
             instants.get(from).is_some_and(|at| *at <= span.hi.plus(JOIN_NS))
         });
@@ -201,13 +231,13 @@ impl Coverage {
 
     /// Edges of the complete spans of `kind`: a claim about absence may change only there.
     pub fn edges(&self, kind: Kind) -> impl Iterator<Item = Nanos> + '_ {
-        self.complete.get(&kind).into_iter().flatten().flat_map(|span| [span.lo, span.hi])
+        self.complete.get(&(kind, String::new())).into_iter().flatten().flat_map(|span| [span.lo, span.hi])
     }
 
     /// Complete spans of `kind`, sorted.
     #[must_use]
     pub fn spans(&self, kind: Kind) -> &[Interval] {
-        self.complete.get(&kind).map_or(&[], Vec::as_slice)
+        self.complete.get(&(kind, String::new())).map_or(&[], Vec::as_slice)
     }
 }
 

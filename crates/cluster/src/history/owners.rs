@@ -201,14 +201,18 @@ impl Track {
 fn stands_for(workload: &Workload, cache: &Cache) -> bool {
     match workload.kind {
         WorkloadKind::Node => workload.name == *cache.node,
-        WorkloadKind::Pod => workload.name == *cache.pod && is_node_cache(&workload.labels),
+        WorkloadKind::Pod => {
+            workload.name == *cache.pod && is_node_cache(&workload.namespace, &workload.labels)
+        }
         _ => false,
     }
 }
 
-/// Pods of NodeLocal DNSCache carry this label, whatever their image.
-fn is_node_cache(labels: &StringMap) -> bool {
-    matches!(labels.get("k8s-app").map(String::as_str), Some("node-local-dns" | "nodelocaldns"))
+/// Pods of NodeLocal DNSCache carry this label, whatever their image, in a namespace that few may write to: elsewhere
+/// the label would hide who asks.
+fn is_node_cache(namespace: &str, labels: &StringMap) -> bool {
+    namespace == "kube-system"
+        && matches!(labels.get("k8s-app").map(String::as_str), Some("node-local-dns" | "nodelocaldns"))
 }
 
 /// The NodeLocal caches of all nodes, each from the moment it was bound until it was gone.
@@ -219,7 +223,8 @@ fn node_caches(timelines: &[Timeline]) -> Vec<Cache> {
             let bound = life.iter().find_map(|entry| {
                 let state = entry.state.as_ref()?;
                 let pod = pod_of(state)?;
-                (is_node_cache(&state.meta.labels) && !pod.node_name.is_empty()).then_some((entry, pod))
+                (is_node_cache(&state.meta.namespace, &state.meta.labels) && !pod.node_name.is_empty())
+                    .then_some((entry, pod))
             });
             let Some((entry, pod)) = bound else { continue };
             let hi = life.last().map_or(NEVER, |last| last.ended.hi.plus(RELEASE_NS));

@@ -121,6 +121,18 @@ fn host_network_pods_and_nodes_give_the_node() {
 }
 
 #[test]
+fn the_label_of_a_node_local_cache_hides_nobody_outside_of_its_namespace() {
+    let mut told = Told::new();
+    let labelled = || {
+        let mut meta = meta("guest", "notebook");
+        meta.labels = [("k8s-app".to_owned(), "node-local-dns".to_owned())].into_iter().collect();
+        meta
+    };
+    told.watch(20_000, Created, labelled(), pod("n7", "Running", &[IP]));
+    assert_eq!(owner(&told.history(200_000), 30_000), "pod guest/notebook by History");
+}
+
+#[test]
 fn an_address_from_which_a_node_local_cache_asks_names_nobody() {
     let mut told = Told::new();
     let cache = || {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use truename_model::{Actor, Intent, IntentOutcome, Name, ObjectRef, ObservedAt, RuleMeta, Severity};
 
-use super::log::State;
+use super::log::{State, is_controller, user_text};
 use crate::facts::Draft;
 use crate::rules::bounded::{Table, Tally};
 use crate::rules::lookup;
@@ -274,7 +274,7 @@ fn capturer(name: &Name, ever: &State) -> Option<(Severity, (String, String), St
 }
 
 fn creator(actor: Option<&Arc<Actor>>) -> Option<String> {
-    actor.filter(|actor| !super::log::is_controller(&actor.user)).map(|actor| format!("user {}", actor.user))
+    actor.filter(|actor| !is_controller(actor)).map(|actor| user_text(actor))
 }
 
 /// Names the author of the capturing service (or its namespace), else the object.

@@ -48,16 +48,16 @@ impl Step {
         (self.meta.namespace.clone(), self.meta.name.clone())
     }
 
-    /// The user of the audit log, unless it is a controller of the cluster itself.
+    /// The user of the audit log, unless it is a part of the cluster itself that writes such objects.
     pub(crate) fn person(&self) -> Option<&Arc<Actor>> {
-        self.actor.as_ref().filter(|actor| !is_controller(&actor.user))
+        self.actor.as_ref().filter(|actor| !is_own_part(actor, &self.object))
     }
 
     /// Puts the step into a draft: subject, target, evidence, object.
     pub(crate) fn fill(&self, draft: &mut Draft) {
         let target = self.object_ref();
         draft.subject = match self.person() {
-            Some(actor) => format!("user {}", actor.user),
+            Some(actor) => user_text(actor),
             None => match &*self.object {
                 Object::Pod(_) => format!("pod {}/{}", self.meta.namespace, self.meta.name),
                 _ => target.to_string(),
@@ -80,22 +80,68 @@ impl Step {
     }
 }
 
-/// Users that are parts of the control plane.
-pub(crate) fn is_controller(user: &str) -> bool {
-    matches!(
-        user,
-        "system:kube-controller-manager" | "system:kube-scheduler" | "system:apiserver" | "system:kube-proxy"
-    ) || user.starts_with("system:node:")
-        || user
-            .strip_prefix("system:serviceaccount:kube-system:")
-            .is_some_and(|account| account.ends_with("-controller"))
+/// Service accounts of the controller manager, all in `kube-system`
+/// (kubernetes `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/controller_policy.go`): whoever may make accounts there
+/// may make one that is merely called like a controller.
+const CONTROLLERS: [&str; 23] = [
+    "cronjob-controller",
+    "daemon-set-controller",
+    "deployment-controller",
+    "disruption-controller",
+    "endpoint-controller",
+    "endpointslice-controller",
+    "endpointslicemirroring-controller",
+    "generic-garbage-collector",
+    "horizontal-pod-autoscaler",
+    "job-controller",
+    "namespace-controller",
+    "node-controller",
+    "pod-garbage-collector",
+    "replicaset-controller",
+    "replication-controller",
+    "root-ca-cert-publisher",
+    "route-controller",
+    "service-account-controller",
+    "service-cidrs-controller",
+    "service-controller",
+    "statefulset-controller",
+    "taint-eviction-controller",
+    "ttl-after-finished-controller",
+];
+
+/// True for a part of the control plane that writes objects of many kinds; never for who acts as if it were one.
+pub(crate) fn is_controller(actor: &Actor) -> bool {
+    let user = actor.user.as_str();
+    actor.impersonator.is_none()
+        && (matches!(user, "system:kube-controller-manager" | "system:apiserver")
+            || user
+                .strip_prefix("system:serviceaccount:kube-system:")
+                .is_some_and(|account| CONTROLLERS.binary_search(&account).is_ok()))
 }
 
-/// True if the profile approves the user for changes of cluster DNS.
+/// As [`is_controller`], with the kubelets and the scheduler for what is theirs to write.
+pub(crate) fn is_own_part(actor: &Actor, object: &Object) -> bool {
+    let of_nodes = || {
+        actor.impersonator.is_none()
+            && (actor.user == "system:kube-scheduler" || actor.user.starts_with("system:node:"))
+    };
+    is_controller(actor) || (matches!(object, Object::Pod(_) | Object::Node(_)) && of_nodes())
+}
+
+/// True if the profile approves the user for changes of cluster DNS; who acts as another needs approval, too.
 pub(crate) fn is_approved(actor: Option<&Arc<Actor>>, approved: &[String]) -> bool {
+    let listed = |user: &str| approved.iter().any(|pattern| glob(pattern, user));
     actor.is_some_and(|actor| {
-        is_controller(&actor.user) || approved.iter().any(|pattern| glob(pattern, &actor.user))
+        is_controller(actor) || (listed(&actor.user) && actor.impersonator.as_deref().is_none_or(listed))
     })
+}
+
+/// A user as the subject of a finding: who acts as another is named first.
+pub(crate) fn user_text(actor: &Actor) -> String {
+    match &actor.impersonator {
+        Some(own) => format!("user {own} as {}", actor.user),
+        None => format!("user {}", actor.user),
+    }
 }
 
 /// ConfigMaps that configure cluster DNS, in `kube-system`; OpenShift's lies elsewhere.
@@ -262,21 +308,6 @@ impl LivingPod {
         }
     }
 
-    /// The controller by kind and lasting name: a Deployment keeps its name while its ReplicaSets change.
-    pub(crate) fn owner(&self) -> Option<(String, String)> {
-        let owners = &self.meta.owners;
-        let owner = owners.iter().find(|owner| owner.controller).or_else(|| owners.first())?;
-        if owner.kind == "ReplicaSet" {
-            let hash = self.meta.labels.get("pod-template-hash").map(String::as_str);
-            let stem =
-                hash.and_then(|hash| owner.name.strip_suffix(hash)).and_then(|stem| stem.strip_suffix('-'));
-            let stem =
-                stem.or_else(|| owner.name.rsplit_once('-').map(|(stem, _)| stem)).unwrap_or(&owner.name);
-            return Some(("Deployment".to_owned(), stem.to_owned()));
-        }
-        Some((owner.kind.clone(), owner.name.clone()))
-    }
-
     /// Image names without tag and digest, sorted.
     pub(crate) fn repositories(&self) -> Vec<String> {
         let images = self.pod().map(|pod| pod.images.as_slice()).unwrap_or_default();
@@ -406,9 +437,17 @@ mod tests {
 
     #[test]
     fn only_parts_of_the_control_plane_are_controllers() {
-        assert!(is_controller("system:serviceaccount:kube-system:endpointslice-controller"));
-        assert!(is_controller("system:node:node-1"));
-        assert!(!is_controller("system:serviceaccount:kube-system:deployer"));
-        assert!(!is_controller("system:serviceaccount:ci:endpointslice-controller"));
+        let actor = |user: &str| Actor { user: user.into(), ..Actor::default() };
+        assert!(CONTROLLERS.is_sorted());
+        assert!(is_controller(&actor("system:serviceaccount:kube-system:endpointslice-controller")));
+        assert!(!is_controller(&actor("system:serviceaccount:kube-system:deployer")));
+        assert!(!is_controller(&actor("system:serviceaccount:kube-system:helper-controller")));
+        assert!(!is_controller(&actor("system:serviceaccount:ci:endpointslice-controller")));
+        let worn = Actor { impersonator: Some("bob".into()), ..actor("system:kube-controller-manager") };
+        assert!(!is_controller(&worn) && is_controller(&actor("system:kube-controller-manager")));
+        // A kubelet writes pods, and no Services.
+        let (pod, service) = (Object::Pod(Pod::default()), Object::Service(Service::default()));
+        assert!(is_own_part(&actor("system:node:node-1"), &pod));
+        assert!(!is_own_part(&actor("system:node:node-1"), &service));
     }
 }

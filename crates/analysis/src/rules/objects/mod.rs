@@ -7,6 +7,7 @@
 mod capture;
 mod corefile;
 mod dns;
+mod lineage;
 mod log;
 mod owners;
 mod service;
@@ -25,6 +26,7 @@ use truename_model::{
 
 use self::capture::Captures;
 use self::corefile::{Running, Targets, Version};
+use self::lineage::{Around, Lineages};
 use self::log::{Key, Log, State, Step};
 use self::slices::Orphan;
 use super::bounded::{Table, Tally, limit};
@@ -71,6 +73,8 @@ pub(crate) struct ObjectRules {
     metas: Metas,
     log: Log,
     suspects: BTreeMap<IpAddr, Tally>,
+    // UIDs of pods that a user made.
+    hand_made: BTreeSet<String>,
     reverse: Table<IpAddr, Vec<Reverse>>,
     captures: Captures,
     // Answers that a Corefile line produced, by ConfigMap version and line.
@@ -99,6 +103,7 @@ impl ObjectRules {
             metas,
             log: Log::default(),
             suspects: BTreeMap::new(),
+            hand_made: BTreeSet::new(),
             reverse: Table::new(8_192),
             captures: Captures::default(),
             produced: Table::new(1_024),
@@ -116,7 +121,7 @@ impl ObjectRules {
                 let addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
                 (Some(slice), addresses.filter_map(|text| text.parse().ok()).collect())
             }
-            Object::Pod(pod) if change.meta.owners.is_empty() && !pod.host_network => (None, pod.ips.clone()),
+            Object::Pod(pod) if !pod.host_network && self.is_hand_made(change) => (None, pod.ips.clone()),
             _ => return,
         };
         if let Some(slice) = step {
@@ -135,6 +140,17 @@ impl ObjectRules {
                 self.suspects.entry(ip).or_default();
             }
         }
+    }
+
+    /// True for a pod without a controller, or with one that some user gave it.
+    fn is_hand_made(&mut self, change: &ClusterChange) -> bool {
+        let by_user = change.actor.as_ref().is_some_and(|actor| !log::is_own_part(actor, &change.object));
+        if change.kind == ChangeKind::Created && by_user && self.hand_made.len() < SUSPECTS_MAX {
+            self.hand_made.insert(change.meta.uid.clone());
+        }
+        let controls_none = |kind: &str| matches!(kind, "Deployment" | "CronJob");
+        lineage::controller_of(&change.meta).is_none_or(|owner| controls_none(&owner.kind))
+            || self.hand_made.contains(&change.meta.uid)
     }
 
     fn lookup(&mut self, judged: &Judged, cx: &Context<'_>) {
@@ -252,8 +268,10 @@ impl ObjectRules {
     /// Walks through the log.
     fn walk(&mut self, cx: &Context<'_>, out: &mut Vec<Draft>) {
         let zone = cx.knowledge.cluster_domain();
-        let mut walk = Walk::new(&self.metas, cx, zone.clone());
-        for step in &self.log.ordered() {
+        let steps = self.log.ordered();
+        let lineages = Lineages::build(&steps, cx.knowledge.history(), self.log.dropped);
+        let mut walk = Walk::new(&self.metas, cx, zone.clone(), &lineages);
+        for step in &steps {
             walk.step(step, &self.suspects, out);
         }
         walk.listed_pods();
@@ -415,6 +433,7 @@ struct Walk<'a> {
     metas: &'a Metas,
     cx: &'a Context<'a>,
     zone: Option<Name>,
+    lineages: &'a Lineages<'a>,
     state: State,
     // As `state`, but nothing is ever removed.
     ever: State,
@@ -431,17 +450,20 @@ struct Walk<'a> {
     listed: Vec<Step>,
     // H04 drafts by the pod's UID: its address comes later than the pod.
     joined: Vec<(String, Draft)>,
+    // Pods that H04 tells of, by UID: they are no measure for the next.
+    accused: BTreeSet<String>,
     has_services: bool,
 }
 
 impl<'a> Walk<'a> {
-    fn new(metas: &'a Metas, cx: &'a Context<'a>, zone: Option<Name>) -> Self {
+    fn new(metas: &'a Metas, cx: &'a Context<'a>, zone: Option<Name>, lineages: &'a Lineages<'a>) -> Self {
         let mut ranges = Ranges::default();
         ranges.read_profile(cx.profile);
         Self {
             metas,
             cx,
             zone,
+            lineages,
             state: State::default(),
             ever: State::default(),
             ranges,
@@ -456,6 +478,7 @@ impl<'a> Walk<'a> {
             aliases: BTreeMap::new(),
             listed: Vec::new(),
             joined: Vec::new(),
+            accused: BTreeSet::new(),
             has_services: false,
         }
     }
@@ -535,10 +558,18 @@ impl<'a> Walk<'a> {
             out.extend(slices::dns_slice(&self.metas.h05, step, slice, self.cx.profile));
             return;
         }
-        if slices::is_made_by_controller(step, slice, self.cx.profile) {
-            return;
-        }
-        out.extend(slices::dns_slice(&self.metas.h05, step, slice, self.cx.profile));
+        let pretence = slices::pretence(step, slice, &self.state, self.lineages, &self.ranges);
+        let pretence = if slices::is_made_by_controller(step, slice, self.cx.profile) {
+            let Some(why) = pretence else { return };
+            Some(format!(" It bears a controller's label, but {why}."))
+        } else {
+            None
+        };
+        let told = |mut draft: Draft| {
+            draft.why.extend(pretence.clone());
+            draft
+        };
+        out.extend(slices::dns_slice(&self.metas.h05, step, slice, self.cx.profile).map(told));
         if let Some((mut draft, key, ips)) =
             slices::injection(&self.metas.h03, step, slice, &self.state, &self.ranges, &self.removed)
         {
@@ -547,7 +578,7 @@ impl<'a> Walk<'a> {
                 removal.why.push_str(&format!(" {} then put endpoints into it.", draft.target));
             }
             ips.iter().for_each(|ip| accuse(&mut draft, *ip, suspects));
-            out.push(draft);
+            out.push(told(draft));
         }
         let known = self
             .orphans
@@ -559,20 +590,30 @@ impl<'a> Walk<'a> {
     }
 
     fn pod(&mut self, step: &Step, out: &mut Vec<Draft>) {
-        out.extend(dns::pod(&self.metas.h05, step, &self.state, self.cx.profile));
+        let around = Around {
+            state: &self.state,
+            lineages: self.lineages,
+            profile: self.cx.profile,
+            accused: &self.accused,
+        };
+        let impostor = dns::pod(&self.metas.h05, step, &around);
+        let poses = impostor.is_some();
+        out.extend(impostor);
         if step.kind == ChangeKind::Listed {
+            self.accused.extend(poses.then(|| step.meta.uid.clone()));
             self.listed.push(step.clone());
             return;
         }
-        let approved = log::is_approved(
-            step.actor.as_ref().filter(|_| step.person().is_some()),
-            &self.cx.profile.approved_requesters,
-        );
-        if approved {
+        if log::is_approved(step.person(), &self.cx.profile.approved_requesters) {
             return;
         }
-        for mut draft in owners::joins(&self.metas.h04, step, &self.state, self.cx.profile) {
+        let joined = owners::joins(&self.metas.h04, step, &around);
+        if poses {
+            self.accused.insert(step.meta.uid.clone());
+        }
+        for mut draft in joined {
             self.name_author(step, &mut draft);
+            self.accused.insert(step.meta.uid.clone());
             self.joined.push((step.meta.uid.clone(), draft));
         }
     }
@@ -584,9 +625,9 @@ impl<'a> Walk<'a> {
         }
         let known = self.state.pods.get(&step.meta.namespace).and_then(|pods| pods.get(&step.meta.name));
         let creator =
-            known.and_then(|pod| pod.creator.as_ref()).filter(|actor| !log::is_controller(&actor.user));
+            known.and_then(|pod| pod.creator.as_ref()).filter(|actor| !log::is_own_part(actor, &step.object));
         if let Some(creator) = creator {
-            draft.subject = format!("user {}", creator.user);
+            draft.subject = log::user_text(creator);
             draft.actor = Some(creator.clone());
         }
     }
@@ -625,8 +666,14 @@ impl<'a> Walk<'a> {
 
     /// Pods that only a listing shows, once all of the listing is known.
     fn listed_pods(&mut self) {
+        let around = Around {
+            state: &self.state,
+            lineages: self.lineages,
+            profile: self.cx.profile,
+            accused: &self.accused,
+        };
         for step in &self.listed {
-            let drafts = owners::listed(&self.metas.h04, step, &self.state, self.cx.profile);
+            let drafts = owners::listed(&self.metas.h04, step, &around);
             self.joined.extend(drafts.into_iter().map(|draft| (step.meta.uid.clone(), draft)));
         }
     }

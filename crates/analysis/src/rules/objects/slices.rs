@@ -11,7 +11,8 @@ use truename_model::object::{EndpointSlice, Service};
 use truename_model::{ChangeKind, Nanos, Object, Profile, RuleMeta, Severity};
 
 use super::dns::is_dns_service;
-use super::log::{Key, State, Step, is_approved, is_controller, takes};
+use super::lineage::Lineages;
+use super::log::{Key, State, Step, is_approved, takes};
 use crate::facts::Draft;
 use crate::rules::bounded::limit;
 use crate::rules::ranges::{Place, Ranges, is_local_only};
@@ -36,7 +37,7 @@ pub(crate) fn is_made_by_controller(step: &Step, slice: &EndpointSlice, profile:
         return true;
     }
     if let Some(actor) = &step.actor {
-        return is_controller(&actor.user) || is_approved(Some(actor), &profile.approved_requesters);
+        return is_approved(Some(actor), &profile.approved_requesters);
     }
     if slice.legacy {
         return true;
@@ -44,6 +45,35 @@ pub(crate) fn is_made_by_controller(step: &Step, slice: &EndpointSlice, profile:
     let label = step.meta.labels.get("endpointslice.kubernetes.io/managed-by").map(String::as_str);
     let owned = step.meta.owners.iter().any(|owner| matches!(owner.kind.as_str(), "Service" | "Endpoints"));
     label.is_some_and(|label| CONTROLLERS.contains(&label)) && owned
+}
+
+/// Why a slice that says of itself that a controller keeps it cannot be the controller's. Labels and owner references
+/// are its author's to choose; without the audit log only a lie gives him away.
+pub(crate) fn pretence(
+    step: &Step,
+    slice: &EndpointSlice,
+    state: &State,
+    lineages: &Lineages<'_>,
+    ranges: &Ranges,
+) -> Option<String> {
+    if step.actor.is_some() || slice.legacy || step.kind == ChangeKind::Listed {
+        return None;
+    }
+    let key = service_of(step, slice)?;
+    let named = step.meta.owners.iter().find(|owner| owner.kind == "Service");
+    if let Some(owner) = named
+        && (owner.name != key.1 || lineages.is_another(&key.0, owner))
+    {
+        return Some(format!("it says that it is owned by Service {}, which is another object", owner.name));
+    }
+    // Endpoints of a selector are pods; those of a mirrored object are anything.
+    let (_, service) = state.services.get(&key)?;
+    named.filter(|_| !service.selector.is_empty())?;
+    let texts = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    let mut ips = texts.filter_map(|text| text.parse::<IpAddr>().ok());
+    let stranger =
+        ips.find(|ip| ranges.place(*ip) == Place::Outside && lineages.was_never_a_pods(*ip, step.at))?;
+    Some(format!("it lists {stranger}, which no pod ever had"))
 }
 
 /// When a service lost its selector.
