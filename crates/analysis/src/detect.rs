@@ -57,6 +57,19 @@ pub struct Detector {
     losses: u64,
 }
 
+/// A rule that forgot what it had counted, for want of room, may have missed what it looks for.
+fn after_forgetting(state: RuleState, forgotten: u64) -> RuleState {
+    if forgotten == 0 {
+        return state;
+    }
+    let why = format!("for want of room it forgot {forgotten} entries that it had counted");
+    match state {
+        RuleState::Run => RuleState::RunReduced(why),
+        RuleState::RunReduced(before) => RuleState::RunReduced(format!("{before}; {why}")),
+        RuleState::NotRun(before) => RuleState::NotRun(before),
+    }
+}
+
 impl Detector {
     /// A detector with every rule of the catalogue.
     ///
@@ -108,7 +121,7 @@ impl Detector {
         if self.overflow > 0 {
             evictions.insert("findings".to_owned(), self.overflow);
         }
-        let states = self.states(cx);
+        let states = self.states(cx, &evictions);
         let drafts: Vec<Draft> = std::mem::take(&mut self.merged).into_values().flatten().collect();
         let mut findings: Vec<Finding> =
             drafts.into_iter().filter_map(|draft| self.finding(draft, cx)).collect();
@@ -182,8 +195,12 @@ impl Detector {
         }
     }
 
-    fn states(&self, cx: &Context<'_>) -> BTreeMap<String, RuleState> {
-        self.catalogue.rules().map(|meta| (meta.id.clone(), self.state(meta, cx))).collect()
+    fn states(&self, cx: &Context<'_>, evictions: &BTreeMap<String, u64>) -> BTreeMap<String, RuleState> {
+        let state = |meta: &RuleMeta| {
+            let forgotten = evictions.get(&meta.id).copied().unwrap_or(0);
+            (meta.id.clone(), after_forgetting(self.state(meta, cx), forgotten))
+        };
+        self.catalogue.rules().map(state).collect()
     }
 
     fn state(&self, meta: &RuleMeta, cx: &Context<'_>) -> RuleState {

@@ -179,7 +179,7 @@ pub struct Incident {
 }
 
 /// What one item contributed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceCoverage {
     /// Path as given, escaped.
     pub path: String,

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use truename_model::{Citation, Evidence, Finding, Incident, Outcome, SourceCoverage};
 
 use crate::escape::terminal;
-use crate::summary::coverage_line;
+use crate::summary::{coverage_line, forgotten_words};
 use crate::table::{Leaf, history};
 
 const STYLE: &str = include_str!("../templates/report.css");
@@ -126,6 +126,7 @@ struct SourceView {
     records: u64,
     decoded: u64,
     undecodable: u64,
+    ignored: String,
     span: String,
     losses: String,
 }
@@ -177,7 +178,11 @@ fn digest(text: &str) -> String {
 fn notes(outcome: &Outcome) -> Vec<String> {
     let coverage = &outcome.coverage;
     let unread = coverage.unrecognised.iter().map(|path| format!("not read: {path}"));
-    unread.chain(coverage.notes.iter().cloned()).map(|note| terminal(&note)).collect()
+    unread
+        .chain(forgotten_words(coverage))
+        .chain(coverage.notes.iter().cloned())
+        .map(|note| terminal(&note))
+        .collect()
 }
 
 fn span(findings: &[Finding]) -> Option<(i64, i64)> {
@@ -349,6 +354,11 @@ fn evidence_view(evidence: &Evidence, leaf: Option<&Leaf>) -> EvidenceView {
     }
 }
 
+/// Records that are whole and hold nothing for us, by reason.
+fn ignored(source: &SourceCoverage) -> String {
+    source.ignored.iter().map(|(why, count)| format!("{why} {count}")).collect::<Vec<_>>().join("; ")
+}
+
 fn source_view(source: &SourceCoverage) -> SourceView {
     SourceView {
         path: terminal(&source.path),
@@ -356,6 +366,7 @@ fn source_view(source: &SourceCoverage) -> SourceView {
         records: source.records,
         decoded: source.decoded,
         undecodable: source.undecodable,
+        ignored: terminal(&ignored(source)),
         span: source.span.map_or_else(|| "no time".to_owned(), |span| format!("{} … {}", span.lo, span.hi)),
         losses: terminal(&source.losses.join("; ")),
     }

@@ -32,8 +32,10 @@ pub fn coverage_line(coverage: &Coverage) -> String {
     let losses: usize = coverage.sources.iter().map(|source| source.losses.len()).sum();
     let undecodable: u64 = coverage.sources.iter().map(|source| source.undecodable).sum();
     let not_run = coverage.rules.values().filter(|state| matches!(state, RuleState::NotRun(_))).count();
+    let forgotten: u64 = forgotten(coverage).map(|(_, count)| count).sum();
+    let forgotten = if forgotten > 0 { format!(", {forgotten} entries forgotten") } else { String::new() };
     format!(
-        "coverage: {} sources, {} lookups, {} attributed exactly, {} losses, {} undecodable records, {} of {} rules not run",
+        "coverage: {} sources, {} lookups, {} attributed exactly, {} losses{forgotten}, {} undecodable records, {} of {} rules not run",
         coverage.sources.len(),
         coverage.lookups,
         percent(coverage.attribution.get("exact").copied().unwrap_or(0), coverage.lookups),
@@ -42,6 +44,19 @@ pub fn coverage_line(coverage: &Coverage) -> String {
         not_run,
         coverage.rules.len()
     )
+}
+
+/// What bounded tables forgot, without the memos, whose entries are made anew.
+fn forgotten(coverage: &Coverage) -> impl Iterator<Item = (&str, u64)> {
+    let told = coverage.evictions.iter().filter(|(table, _)| !table.ends_with("memo"));
+    told.map(|(table, count)| (table.as_str(), *count))
+}
+
+/// What bounded tables forgot, in words; `None` if nothing was lost by it.
+#[must_use]
+pub fn forgotten_words(coverage: &Coverage) -> Option<String> {
+    let words: Vec<String> = forgotten(coverage).map(|(table, count)| format!("{table} {count}")).collect();
+    (!words.is_empty()).then(|| format!("forgotten for want of room: {}", words.join(", ")))
 }
 
 fn percent(part: u64, whole: u64) -> String {
@@ -59,6 +74,9 @@ fn write_coverage(out: &mut String, coverage: &Coverage, style: Style) {
     for note in &coverage.notes {
         let _ = writeln!(out, "  {} {}", style.warning("note:"), terminal(note));
     }
+    if let Some(words) = forgotten_words(coverage) {
+        let _ = writeln!(out, "  {}", style.warning(&terminal(&words)));
+    }
     let _ = writeln!(
         out,
         "  lookups {}  attributed: {}",
@@ -75,9 +93,11 @@ fn write_coverage(out: &mut String, coverage: &Coverage, style: Style) {
 
 fn write_source(out: &mut String, source: &SourceCoverage, style: Style) {
     let span = source.span.map_or_else(|| "no time".to_owned(), |span| format!("{} … {}", span.lo, span.hi));
+    let ignored: u64 = source.ignored.values().sum();
+    let ignored = if ignored > 0 { format!(", {ignored} of no concern") } else { String::new() };
     let _ = writeln!(
         out,
-        "  {}  {} records ({} read, {} undecodable)  {}  {}",
+        "  {}  {} records ({} read, {} undecodable{ignored})  {}  {}",
         terminal(&source.format),
         source.records,
         source.decoded,
@@ -199,5 +219,41 @@ fn write_subjects(out: &mut String, outcome: &Outcome, style: Style) {
     let _ = writeln!(out, "\n{}", style.heading("Subjects"));
     for (subject, (worst, count)) in ranked.into_iter().take(5) {
         let _ = writeln!(out, "{} {} findings  {}", style.severity(worst), count, terminal(subject));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_forgotten_is_said_and_what_is_made_anew_is_not() {
+        let mut outcome = Outcome::default();
+        outcome.coverage.evictions.insert("attribution memo".into(), 9);
+        let shown = summary(&outcome, Style::default());
+        assert!(!shown.contains("forgotten"), "{shown}");
+        outcome.coverage.evictions.insert("rule R03".into(), 1_498_980);
+        let shown = summary(&outcome, Style::default());
+        assert!(shown.contains("forgotten for want of room: rule R03 1498980\n"), "{shown}");
+        assert!(
+            shown.ends_with(
+                "0 losses, 1498980 entries forgotten, 0 undecodable records, 0 of 0 rules not run\n"
+            ),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn records_that_were_ignored_are_counted_where_the_source_is_named() {
+        let mut outcome = Outcome::default();
+        outcome.coverage.sources.push(SourceCoverage {
+            records: 8,
+            ignored: [("a read".to_owned(), 6), ("a request that failed".to_owned(), 2)]
+                .into_iter()
+                .collect(),
+            ..SourceCoverage::default()
+        });
+        let shown = summary(&outcome, Style::default());
+        assert!(shown.contains("8 records (0 read, 0 undecodable, 8 of no concern)"), "{shown}");
     }
 }

@@ -552,3 +552,17 @@ fn a_name_cut_at_a_guessed_suffix_still_counts() {
         .collect();
     assert_eq!(run(&facts).findings.iter().filter(|finding| finding.rule == "R05").count(), 1);
 }
+
+#[test]
+fn a_rule_that_forgot_did_not_run_in_full() {
+    use super::after_forgetting;
+    use truename_model::RuleState;
+    assert_eq!(after_forgetting(RuleState::Run, 0), RuleState::Run);
+    let reduced = |state| match after_forgetting(state, 7) {
+        RuleState::RunReduced(why) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(reduced(RuleState::Run).contains("forgot 7 entries"));
+    let both = reduced(RuleState::RunReduced("history: 1 s of 7 days".into()));
+    assert!(both.contains("history") && both.contains("forgot 7"), "{both}");
+}

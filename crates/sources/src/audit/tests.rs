@@ -119,6 +119,7 @@ fn what_changed_nothing_is_ignored() {
     assert_eq!(ignored(&with(json!({"stage": "RequestReceived"}))), "an audit stage before the response");
     assert_eq!(ignored(&with(json!({"verb": "list"}))), "a read");
     assert_eq!(ignored(&with(json!({"responseStatus": {"code": 403}}))), "a request that failed");
+    assert_eq!(ignored(&with(json!({"responseStatus": null}))), "a request whose outcome is not told");
     assert_eq!(ignored(&with(json!({"requestURI": "/api/v1/x?a=b&dryRun=All"}))), "a dry run");
     let sub =
         |name: &str| json!({"resource": "pods", "namespace": "shop", "name": "web-1", "subresource": name});
