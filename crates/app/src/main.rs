@@ -5,6 +5,7 @@ mod exit;
 mod terminal;
 mod inputs;
 mod rows;
+mod order;
 mod commands;
 
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! What passes in the walk as rows of a timeline, in words.
 
-use truename_engine::Passing;
+use truename_engine::{OneChange, Passing};
 use truename_model::{
-    Attribution, Citation, ClusterChange, Diagnostic, Event, Nanos, Observation, ObservedAt, RecordRef,
-    Sha256, transaction::Judged,
+    Attribution, Citation, ClockBasis, Diagnostic, Event, Nanos, Observation, ObservedAt, RecordRef, Sha256,
+    object::ChangeSource, transaction::Judged,
 };
 use truename_report::{Row, RowKind};
 
@@ -25,8 +25,40 @@ fn cite(record: RecordRef, items: &[Sha256]) -> Option<Citation> {
     Some(Citation { item: *items.get(record.item as usize)?, record: record.ordinal })
 }
 
-fn instant(at: ObservedAt) -> Option<Nanos> {
-    at.interval().map(|interval| interval.lo)
+/// Bounds and basis of a time.
+fn when(at: ObservedAt) -> (Option<Nanos>, Option<Nanos>, String) {
+    match at {
+        ObservedAt::Known(interval, basis) => (Some(interval.lo), Some(interval.hi), clock(basis).to_owned()),
+        ObservedAt::OrderOnly => (None, None, "order only".to_owned()),
+        ObservedAt::None => (None, None, String::new()),
+    }
+}
+
+fn clock(basis: ClockBasis) -> &'static str {
+    match basis {
+        ClockBasis::Packet => "packet",
+        ClockBasis::Dnstap => "dnstap",
+        ClockBasis::ContainerRuntime => "container runtime",
+        ClockBasis::LogLine => "log line",
+        ClockBasis::Journal => "journal",
+        ClockBasis::Audit => "audit log",
+        ClockBasis::ObjectField => "time field",
+        ClockBasis::Snapshot => "receipt",
+        ClockBasis::Inferred => "inferred",
+    }
+}
+
+/// Every source of a change with the clock it goes by: `audit log, watch (receipt)`.
+fn sources(one: &OneChange<'_>) -> String {
+    let words = one.told.iter().map(|(source, basis)| {
+        let by = basis.map_or("receipt", clock);
+        match source {
+            ChangeSource::Audit => "audit log".to_owned(),
+            ChangeSource::Watch => format!("watch ({by})"),
+            ChangeSource::Snapshot => format!("snapshot ({by})"),
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// Who asked, in words: a name, the alternatives, or why nobody is named.
@@ -54,8 +86,11 @@ fn lookup(judged: &Judged, items: &[Sha256]) -> Row {
         .map(|body| body.answers.iter().take(ANSWERS_MAX).map(|record| record.rdata.to_string()).collect())
         .unwrap_or_default();
     let question = &transaction.question;
+    let (not_before, not_after, basis) = when(transaction.asked);
     Row {
-        at: instant(transaction.asked),
+        not_before,
+        not_after,
+        basis,
         kind: RowKind::Lookup,
         who: format!("{}{client}", who(&judged.attribution)),
         what: format!("{} {} → {rcode} {}", question.name, question.rtype, answers.join(" "))
@@ -66,11 +101,14 @@ fn lookup(judged: &Judged, items: &[Sha256]) -> Row {
     }
 }
 
-fn changed(change: &ClusterChange, items: &[Sha256]) -> Row {
+fn changed(one: &OneChange<'_>, items: &[Sha256]) -> Row {
+    let change = one.change;
     let by =
         change.actor.as_ref().map_or_else(|| "cluster".to_owned(), |actor| format!("user {}", actor.user));
     Row {
-        at: instant(change.at).or(change.seen_at.map(|seen| seen.lo)),
+        not_before: one.not_before,
+        not_after: one.not_after,
+        basis: sources(one),
         kind: RowKind::Change,
         who: by,
         what: format!("{:?} {}", change.kind, change.object_ref()).to_lowercase(),
@@ -86,8 +124,11 @@ fn seen(observation: &Observation, items: &[Sha256]) -> Option<Row> {
         Event::Dns(_) | Event::Undecodable { .. } | Event::Ignored(_) => return None,
     };
     let citation = cite(observation.record, items);
+    let (not_before, not_after, basis) = when(observation.at);
     Some(Row {
-        at: instant(observation.at),
+        not_before,
+        not_after,
+        basis,
         kind,
         who: "dns server".to_owned(),
         what,

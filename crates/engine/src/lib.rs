@@ -23,7 +23,7 @@ pub use error::EngineError;
 pub use ingest::{Ingested, ingest};
 pub use may::{Asked, may};
 pub use origins::Override;
-pub use passing::Passing;
+pub use passing::{OneChange, Passing};
 pub use settings::{Input, Settings, read_profile};
 pub use study::Study;
 

@@ -27,7 +27,7 @@ use crate::coverage;
 use crate::error::EngineError;
 use crate::objects::{self, Clusters, Told};
 use crate::origins::glob_matches;
-use crate::passing::Passing;
+use crate::passing::{OneChange, Passing, each_once};
 use crate::plan::Plan;
 use crate::pump::Tally;
 use crate::replay::{Decoding, peek, replay};
@@ -93,6 +93,11 @@ impl<'a> Study<'a> {
         let mut outcome = coverage::merged(outcomes, self.settings)?;
         let notes = &mut outcome.coverage.notes;
         notes.extend(prepared.notes.iter().cloned().chain(prepared.clusters.notes.iter().cloned()));
+        for (cache, count) in
+            tallies.values().flat_map(|tally| &tally.evictions).filter(|(_, count)| **count > 0)
+        {
+            *outcome.coverage.evictions.entry(decoder_table(cache).to_owned()).or_insert(0) += *count;
+        }
         notes.extend(tallies.iter().filter(|(_, tally)| tally.no_format > 0).map(|(index, tally)| {
             let (lines, path) = (tally.no_format, &self.plan.items[*index].path);
             format!(
@@ -306,6 +311,15 @@ fn log_formats(told: &[Told], notes: &mut Vec<String>) -> Vec<LogFormat> {
     compiled
 }
 
+/// A decoder's table in words: what it forgets is lost, or (a memo) made anew.
+fn decoder_table(cache: &str) -> &'static str {
+    match cache {
+        "pcap-fragments" => "fragments of packets",
+        "pcap-streams" => "TCP streams",
+        _ => "decoder memo",
+    }
+}
+
 /// What a record tells of where it was observed.
 fn learn(origin: &mut Origin, observation: &Observation, format: &Format) {
     match &observation.event {
@@ -335,16 +349,14 @@ fn found(field: &mut Known<String>, value: &str, how: &str) {
 
 /// Puts changes and server lines between the lookups, in order of time.
 struct Passage<'a, 'p> {
-    changes: VecDeque<&'a ClusterChange>,
+    changes: VecDeque<OneChange<'a>>,
     seen: VecDeque<Observation>,
     pass: &'p mut dyn FnMut(&Passing<'_>),
 }
 
 impl<'a, 'p> Passage<'a, 'p> {
     fn new(changes: &'a [ClusterChange], pass: &'p mut dyn FnMut(&Passing<'_>)) -> Self {
-        let mut sorted: Vec<&ClusterChange> = changes.iter().collect();
-        sorted.sort_by_key(|change| (change_time(change), change.record));
-        Self { changes: sorted.into(), seen: VecDeque::new(), pass }
+        Self { changes: each_once(changes).into(), seen: VecDeque::new(), pass }
     }
 
     fn seen(&mut self, batch: &[Observation]) {
@@ -361,7 +373,7 @@ impl<'a, 'p> Passage<'a, 'p> {
 
     fn until(&mut self, limit: Nanos) {
         loop {
-            let change = self.changes.front().map(|change| change_time(change)).filter(|at| *at <= limit);
+            let change = self.changes.front().map(OneChange::place).filter(|at| *at <= limit);
             let line = self
                 .seen
                 .front()
@@ -375,7 +387,7 @@ impl<'a, 'p> Passage<'a, 'p> {
             };
             if change_first {
                 if let Some(change) = self.changes.pop_front() {
-                    (self.pass)(&Passing::Change(change));
+                    (self.pass)(&Passing::Change(&change));
                 }
             } else if let Some(seen) = self.seen.pop_front() {
                 (self.pass)(&Passing::Seen(&seen));
@@ -386,8 +398,4 @@ impl<'a, 'p> Passage<'a, 'p> {
     fn rest(&mut self) {
         self.until(Nanos(i64::MAX));
     }
-}
-
-fn change_time(change: &ClusterChange) -> Nanos {
-    change.at.interval().or(change.seen_at).map_or(Nanos(i64::MIN), |at| at.hi)
 }

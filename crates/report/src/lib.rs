@@ -15,5 +15,5 @@ pub mod lines;
 pub mod proof;
 pub mod html;
 
-pub use row::{Row, RowKind};
+pub use row::{Row, RowKind, Shown};
 pub use style::Style;

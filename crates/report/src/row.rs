@@ -1,10 +1,10 @@
 //! A row of the timeline: one instant, what happened, to whom, and the record that shows it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use truename_model::{Citation, Nanos};
 
 /// What kind of instant a row is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RowKind {
     /// A lookup by a client, at its query time.
@@ -33,11 +33,48 @@ impl RowKind {
     }
 }
 
+/// How a row's time is shown in one place: the mark says what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It was then.
+    At(Nanos),
+    /// It was then or before.
+    NotAfter(Nanos),
+    /// It was then or later.
+    NotBefore(Nanos),
+    /// Nothing is known but the order.
+    Never,
+}
+
+impl Row {
+    /// The time to show, and to order by: the latest it can have been, for what is known to be earlier then stands
+    /// before it.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        match (self.not_before, self.not_after) {
+            (Some(lo), Some(hi)) if lo == hi => Shown::At(hi),
+            (_, Some(hi)) => Shown::NotAfter(hi),
+            (Some(lo), None) => Shown::NotBefore(lo),
+            (None, None) => Shown::Never,
+        }
+    }
+
+    /// Place in an order of time; rows without one come last.
+    #[must_use]
+    pub fn place(&self) -> i64 {
+        self.not_after.or(self.not_before).map_or(i64::MAX, |at| at.0)
+    }
+}
+
 /// One row.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// When, reference clock; absent for records known by order only.
-    pub at: Option<Nanos>,
+    /// Not earlier than this, reference clock; absent where nothing bounds it.
+    pub not_before: Option<Nanos>,
+    /// Not later than this; both absent: known by order only.
+    pub not_after: Option<Nanos>,
+    /// Who says so, and by which clock.
+    pub basis: String,
     /// Kind.
     pub kind: RowKind,
     /// Who (`pod shop/web-1`, `user alice`, `one of pod a/b, pod c/d`).

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use truename_engine::{Passing, Settings, Study};
@@ -12,6 +13,7 @@ use truename_report::table::Leaf;
 use truename_report::{Row, lines};
 
 use crate::exit::{Exit, Failure};
+use crate::order::Order;
 use crate::rows;
 use crate::terminal;
 
@@ -112,17 +114,20 @@ impl Opened {
     }
 
     /// Every row of the timeline, in order of time.
-    pub(crate) fn rows(&self, sink: &mut dyn FnMut(&Row)) -> Result<(), Failure> {
+    pub(crate) fn rows(&self, sink: &mut dyn FnMut(&Row) -> Result<(), Failure>) -> Result<(), Failure> {
+        let spool = |error: io::Error| Failure::io("write", Path::new("a temporary file"), &error);
+        let (mut order, mut failed_spool) = (Order::new(), None);
         let settings = self.settings()?;
         let study = Study::new(&self.reader, &settings).map_err(|error| failed(&error))?;
         let digests = study.digests();
         let mut pass = |passing: &Passing<'_>| {
             if let Some(row) = rows::row(passing, &digests) {
-                sink(&row);
+                failed_spool = order.take(row).err().or(failed_spool.take());
             }
         };
         study.conclude(&mut pass).map_err(|error| failed(&error))?;
-        Ok(())
+        failed_spool.map_or(Ok(()), |error| Err(spool(error)))?;
+        order.give(sink, &spool)
     }
 
     /// The verifier key that the case names.

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use truename_model::{Citation, Finding, Outcome};
 use truename_report::table::Leaf;
-use truename_report::{Row, Style, escape, html, lines, proof, summary, table};
+use truename_report::{Row, Shown, Style, escape, html, lines, proof, summary, table};
 
 use crate::cli::{ExplainArgs, Output, ShowArgs};
 use crate::commands::case::Opened;
@@ -23,7 +23,7 @@ pub(crate) fn findings(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
         Output::Json => lines::outcome_json(&outcome),
         Output::Jsonl => lines::findings_jsonl(&outcome),
         Output::Csv => lines::findings_csv(&outcome),
-        Output::Timesketch => outcome.findings.iter().filter_map(lines::finding_timesketch).collect(),
+        Output::Timesketch => outcome.findings.iter().map(lines::finding_timesketch).collect(),
         Output::Html => return report(args, style),
     };
     deliver(args, &text)
@@ -88,7 +88,7 @@ pub(crate) fn explain(args: &ExplainArgs, style: Style) -> Result<Exit, Failure>
         Output::Json => format!("{:#}\n", proofs(&opened, finding)?),
         Output::Jsonl => format!("{}\n", proofs(&opened, finding)?),
         Output::Csv => lines::findings_csv(&only()),
-        Output::Timesketch => lines::finding_timesketch(finding).unwrap_or_default(),
+        Output::Timesketch => lines::finding_timesketch(finding),
         Output::Html => page(&opened, &only())?,
     };
     deliver(&args.show, &text)
@@ -105,31 +105,46 @@ fn proofs(opened: &Opened, finding: &Finding) -> Result<serde_json::Value, Failu
 pub(crate) fn timeline(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
     let opened = Opened::read_at(&args.case, args.at_size)?;
     let mut sink = Sink::open(args)?;
-    if args.output == Output::Csv {
-        sink.write(lines::ROWS_CSV_HEADER)?;
-    }
-    let mut failed = None;
+    let (head, foot) = match args.output {
+        Output::Csv => (lines::ROWS_CSV_HEADER.to_owned(), ""),
+        Output::Html => (lines::rows_html_head(&opened.title()), lines::ROWS_HTML_FOOT),
+        Output::Json => ("[\n".to_owned(), "]\n"),
+        Output::Table | Output::Jsonl | Output::Timesketch => (String::new(), ""),
+    };
+    sink.write(&head)?;
+    let mut between = "";
     opened.rows(&mut |row| {
         let text = match args.output {
             Output::Csv => lines::row_csv(row),
-            Output::Json | Output::Jsonl => lines::row_jsonl(row),
-            Output::Timesketch => lines::row_timesketch(row).unwrap_or_default(),
-            Output::Table | Output::Html => plain(row, style),
+            Output::Json => format!("{}{}", std::mem::replace(&mut between, ","), lines::row_jsonl(row)),
+            Output::Jsonl => lines::row_jsonl(row),
+            Output::Timesketch => lines::row_timesketch(row),
+            Output::Html => lines::row_html(row),
+            Output::Table => plain(row, style),
         };
-        if failed.is_none() {
-            failed = sink.write(&text).err();
-        }
+        sink.write(&text)
     })?;
-    match failed {
-        Some(failure) => Err(failure),
-        None => sink.finish().map(|()| Exit::Clean),
-    }
+    sink.write(foot)?;
+    sink.finish().map(|()| Exit::Clean)
 }
 
+/// A row for people: `≤` and `≥` mark a time that is a bound, and its other end stands last with who says so.
 fn plain(row: &Row, style: Style) -> String {
-    let at = row.at.map_or_else(|| format!("{:30}", "no time"), |at| at.to_string());
+    let (at, bound) = match row.shown() {
+        Shown::At(at) => (format!(" {at}"), String::new()),
+        Shown::NotAfter(at) => {
+            let from = row.not_before.map(|from| from.to_string()).unwrap_or_default();
+            let same_day = from.get(..11) == at.to_string().get(..11);
+            let from = if same_day { from.get(11..).unwrap_or_default().to_owned() } else { from };
+            let from = if from.is_empty() { from } else { format!("not before {from}; ") };
+            (format!("≤{at}"), format!("  ({from}by {})", row.basis))
+        }
+        Shown::NotBefore(at) => (format!("≥{at}"), format!("  (by {})", row.basis)),
+        Shown::Never => (format!(" {:30}", "no time"), String::new()),
+    };
     let judged = style.heading(&format!("{:<12}", escape::terminal(&row.judged)));
-    format!("{} {judged} {}  {}\n", style.dim(&at), escape::terminal(&row.who), escape::terminal(&row.what))
+    let (who, what) = (escape::terminal(&row.who), escape::terminal(&row.what));
+    format!("{} {judged} {who}  {what}{}\n", style.dim(&at), style.dim(&bound))
 }
 
 /// Standard output, or a file that is never overwritten unasked.

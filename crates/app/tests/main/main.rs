@@ -11,3 +11,4 @@ mod proof;
 mod readme;
 mod secrets;
 mod support;
+mod timeline;
