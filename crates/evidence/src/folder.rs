@@ -1,7 +1,7 @@
 //! A folder whose files are reached without ever following a link, and written so that a crash leaves old or new.
 //!
 //! Enters: relative `/`-separated names (hostile on disk); leaves: regular files only. Paths are walked component
-//! by component with `O_NOFOLLOW`. Deliberately absent: anything outside the folder, deletion of folders.
+//! by component with `O_NOFOLLOW`. Deliberately absent: anything outside the folder, deletion of a folder that holds anything.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -236,6 +236,15 @@ impl Folder {
         self.change(name)?;
         match rustix::fs::unlinkat(&dir, last.as_str(), AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(e) => Err(Error::io("remove", &self.path_of(name))(e.into())),
+        }
+    }
+
+    /// Removes a folder directly in this one if nothing is in it.
+    pub(crate) fn remove_empty(&self, name: &str) -> Result<()> {
+        use rustix::io::Errno;
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
             Err(e) => Err(Error::io("remove", &self.path_of(name))(e.into())),
         }
     }

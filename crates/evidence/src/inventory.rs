@@ -53,12 +53,16 @@ pub(crate) fn expected<'a>(size: u64, entries: impl Iterator<Item = &'a LogEntry
     out
 }
 
-/// Whether the log's own writer may have left this folder empty: the kinds of files it keeps, and the place of a tile
-/// that has grown since.
-pub(crate) fn may_be_empty(folder: &str, inventory: &Inventory) -> bool {
+/// Folders of what is kept beside the log.
+pub(crate) const KEPT: [&str; 2] = ["quarantine", "originals"];
+
+/// Whether the log's own writer may have left this folder empty: the place of a segment, of a tile that has grown since,
+/// and, while a run has not come to its conclusion, of what it was about to keep.
+pub(crate) fn may_be_empty(folder: &str, inventory: &Inventory, concluded: bool) -> bool {
     let grown = folder.strip_suffix(".p").is_some_and(|tile| inventory.contains_key(tile));
     let above = format!("{folder}/");
-    matches!(folder, "segments" | "quarantine" | "originals")
+    folder == "segments"
+        || (!concluded && KEPT.contains(&folder))
         || grown
         || inventory.keys().any(|name| name.starts_with(&above))
 }

@@ -13,7 +13,7 @@ use crate::entry::{FileRef, GapCause, GapEntry, LogEntry};
 use crate::error::{Error, Result};
 use crate::folder::{Folder, Listed};
 use crate::frame::{Frame, Kind};
-use crate::inventory::{self, MANIFEST, expected};
+use crate::inventory::{self, KEPT, MANIFEST, expected};
 use crate::log::{Log, Published};
 use crate::merkle;
 use crate::note::Vkey;
@@ -69,6 +69,7 @@ pub(crate) fn recover(
     }
     work.log = log;
     set_aside(folder, &listing, &mut work, time)?;
+    KEPT.iter().try_for_each(|name| folder.remove_empty(name))?;
     Ok(work)
 }
 

@@ -128,6 +128,24 @@ fn a_receipt_that_cannot_be_compared_is_not_said_to_be_missing() {
 }
 
 #[test]
+fn an_empty_folder_in_a_concluded_case_is_named_and_the_next_opening_removes_it() {
+    let bed = bed();
+    let mut case = bed.open();
+    fill(&mut case, 0, 10);
+    case.seal().unwrap();
+    for folder in ["evidence/quarantine", "evidence/originals"] {
+        std::fs::create_dir(bed.case.join(folder)).unwrap();
+    }
+    let problems = || verify(&bed.case, None, None).unwrap().problems.len();
+    assert_eq!(problems(), 0, "a run that goes on may be about to keep something");
+    case.conclude(Conclusion { prefix: case.log_size(), ..Conclusion::default() }).unwrap();
+    case.close().unwrap();
+    assert_eq!(problems(), 2);
+    bed.open().close().unwrap();
+    assert_eq!(problems(), 0);
+}
+
+#[test]
 fn a_second_writer_is_refused_and_told_who_writes() {
     let bed = bed();
     let _case = bed.open();
