@@ -12,7 +12,7 @@ use super::fixture::*;
 /// One attack: rule, severity, facts with the signal (true) and the same facts without it (false).
 pub(super) type Case = (&'static str, Severity, fn(bool) -> Vec<Owned>);
 
-pub(super) const CASES: [Case; 82] = [
+pub(super) const CASES: [Case; 84] = [
     ("R01", Severity::High, sweep_services),
     ("R02", Severity::High, sweep_pods),
     ("R03", Severity::High, brute_force),
@@ -64,6 +64,8 @@ pub(super) const CASES: [Case; 82] = [
     ("H08", Severity::Critical, replicas_run_different_files),
     ("H08", Severity::High, replica_off_the_map),
     ("H08", Severity::Critical, forwarded_elsewhere),
+    ("H08", Severity::Critical, another_api_server),
+    ("H08", Severity::Medium, ttl_beside_an_endpoint),
     ("H08", Severity::Critical, zone_block_added),
     ("H08", Severity::High, log_removed),
     ("H08", Severity::High, import_added),

@@ -300,6 +300,19 @@ pub(super) fn forwarded_elsewhere(signal: bool) -> Vec<Owned> {
     edited(signal, "forward . 203.0.113.53", "forward . 198.51.100.53")
 }
 
+pub(super) fn another_api_server(signal: bool) -> Vec<Owned> {
+    edited(signal, "    ttl 30\n", "    ttl 30\n    endpoint https://198.51.100.66:6443\n")
+}
+
+/// The API server stays what it was.
+pub(super) fn ttl_beside_an_endpoint(signal: bool) -> Vec<Owned> {
+    let user = if signal { "bob" } else { "argocd" };
+    let with = |ttl: &str| {
+        COREFILE.replace("    ttl 30\n", &format!("    ttl {ttl}\n    endpoint https://10.0.0.1:6443\n"))
+    };
+    vec![config(-1.0, "", &with("30")), config(5.0, user, &with("5"))]
+}
+
 pub(super) fn zone_block_added(signal: bool) -> Vec<Owned> {
     edited(signal, ".:53 {", "corp.internal:53 {\n  errors\n}\n.:53 {")
 }

@@ -168,6 +168,7 @@ pub(crate) fn tampered(
         (None, Some(now)) => additions(now),
     };
     changes.iter().for_each(|change| weigh(change, targets, &mut weights));
+    elsewhere(&changes, &mut weights);
     let severity = weights.severity?;
     let mut draft = Draft::new(&meta.id, severity, format!("{} changed", new.step.object_ref()));
     new.step.fill(&mut draft);
@@ -271,6 +272,24 @@ fn weigh(change: &CorefileChange, targets: &Targets<'_>, weights: &mut Weights) 
         }
         _ => weights.say(Severity::Medium, || format!("`{plugin}` was added or changed (line {at})")),
     }
+}
+
+/// The names of the cluster come from the API server that `kubernetes` asks: another one is another cluster.
+fn elsewhere(changes: &[CorefileChange], weights: &mut Weights) {
+    let of = |turn: Turn| changes.iter().filter(move |one| one.plugin == "kubernetes" && one.turn == turn);
+    let before: BTreeSet<&str> = of(Turn::Removed).flat_map(|one| api_servers(&one.text)).collect();
+    for change in of(Turn::Added).filter(|one| api_servers(&one.text).any(|server| !before.contains(server)))
+    {
+        weights.say(Severity::Critical, || {
+            format!("names of the cluster are taken from another API server (line {})", change.line)
+        });
+    }
+}
+
+/// What a `kubernetes` directive says of its API server.
+fn api_servers(text: &str) -> impl Iterator<Item = &str> {
+    let options = text.split(['{', '}', ';']).map(str::trim);
+    options.filter(|option| option.starts_with("endpoint ") || option.starts_with("kubeconfig "))
 }
 
 /// Faults at which CoreDNS refuses to start, where there were none before.
