@@ -107,10 +107,20 @@ pub struct Case {
     last_root: Hash,
     pipeline: Pipeline,
     stopped: Option<String>,
-    _lock: File,
+    _lock: Lock,
 }
 
-fn lock(dir: &Path) -> Result<File> {
+/// The lock of a case, held while it lives.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child that the process is just starting shares it until it runs its program.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock> {
     let path = dir.join("case.lock");
     let folder = Folder::open(dir)?;
     let mut file = match folder.create("case.lock") {
@@ -131,12 +141,13 @@ fn lock(dir: &Path) -> Result<File> {
         Err(e) => return Err(Error::io("lock", &path)(e.into())),
     }
     file.set_len(0).map_err(Error::io("write", &path))?;
-    writeln!(file, "{}", std::process::id()).map_err(Error::io("write", &path))?;
+    let file = Lock(file);
+    writeln!(&file.0, "{}", std::process::id()).map_err(Error::io("write", &path))?;
     Ok(file)
 }
 
 /// Makes the folders of a case and takes its lock.
-pub(crate) fn prepare(dir: &Path) -> Result<File> {
+pub(crate) fn prepare(dir: &Path) -> Result<Lock> {
     // Evidence holds values of secrets: nobody but its owner reads it.
     let mut private = std::fs::DirBuilder::new();
     private.recursive(true).mode(0o700);
@@ -163,7 +174,7 @@ impl Case {
     pub(crate) fn open_in(
         dir: &Path,
         folder: Arc<Folder>,
-        lock: File,
+        lock: Lock,
         key: Arc<SigningKeyFile>,
         options: Options,
     ) -> Result<Self> {
