@@ -229,8 +229,11 @@ impl<'a> Analyzer<'a> {
     fn drain(&mut self, sink: &mut dyn FnMut(&Arc<Judged>)) {
         let mut joined = std::mem::take(&mut self.joined);
         for closed in joined.exchanges.drain(..) {
-            let stale_ns = self.cx.knowledge.stale_ns(closed.exchange.at);
-            self.provenance.exchange(closed.replica, &closed.exchange, stale_ns);
+            // Whose answers such an exchange could explain is not known.
+            if !closed.exchange.unplaced {
+                let stale_ns = self.cx.knowledge.stale_ns(closed.exchange.at);
+                self.provenance.exchange(closed.replica, &closed.exchange, stale_ns);
+            }
             self.exchanges.push_back(closed);
         }
         for lookup in joined.lookups.drain(..) {
@@ -332,12 +335,35 @@ impl<'a> Analyzer<'a> {
                 stats.stray_replies
             ));
         }
+        coverage.notes.extend(self.unplaced());
         if stats.unjoined > 0 {
             coverage.notes.push(format!(
                 "{} dnstap messages of kinds that belong to no client lookup were not joined",
                 stats.unjoined
             ));
         }
+    }
+}
+
+impl Analyzer<'_> {
+    /// Conversations that are taken for a client's because nothing tells otherwise.
+    fn unplaced(&self) -> Option<String> {
+        let unplaced = self.replicas.unplaced();
+        let packets: u64 = unplaced.values().sum();
+        let mut most: Vec<_> = unplaced.iter().collect();
+        most.sort_by_key(|(pair, count)| (std::cmp::Reverse(**count), **pair));
+        let shown: Vec<String> =
+            most.iter().take(3).map(|((asker, server), _)| format!("{asker} asks {server}")).collect();
+        let more = if most.len() > 3 { ", …" } else { "" };
+        (packets > 0).then(|| {
+            format!(
+                "{packets} packets ({}{more}): nothing tells whether the asker is a client or a server of the cluster's DNS; \
+                 they count as lookups of clients, and are searched for guessed ids and second answers. Add the objects or \
+                 the server's taps or logs, or state it: --origin 'GLOB:leg=upstream' (or leg=client) for captures, \
+                 address=IP for a server's own address",
+                shown.join(", ")
+            )
+        })
     }
 }
 

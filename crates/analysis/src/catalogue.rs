@@ -221,7 +221,7 @@ mod tests {
         for meta in catalogue.rules() {
             assert!(!meta.false_alarm_if.is_empty() && !meta.next_step.is_empty(), "{}", meta.id);
             assert!(
-                meta.needs.iter().flat_map(|set| set.chars()).all(|c| "LTPKAM".contains(c)),
+                meta.needs.iter().flat_map(|set| set.chars()).all(|c| "LTPUKAM".contains(c)),
                 "{}",
                 meta.id
             );

@@ -153,8 +153,9 @@ impl Detector {
             Fact::Exchange(exchange) => {
                 if let Some(response) = &exchange.response {
                     self.sources.insert(letter(response.vantage));
-                } else if exchange.wire_id.is_some() || exchange.is_unasked() {
-                    self.sources.insert('P');
+                }
+                if exchange.wire_id.is_some() || exchange.is_unasked() {
+                    self.sources.extend(['P', 'U']);
                 }
                 Some(exchange.at)
             }
@@ -283,6 +284,7 @@ fn in_words(set: &str) -> String {
             'L' => "CoreDNS log lines",
             'T' => "dnstap",
             'P' => "packets",
+            'U' => "packets between the DNS server and its upstreams",
             'K' => "cluster objects",
             'A' => "the audit log",
             _ => "the server's own lines",

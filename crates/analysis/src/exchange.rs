@@ -519,6 +519,7 @@ impl Slot {
             mismatched_like_answer: like,
             second: second.map(Box::new),
             wrong_question: self.wrong_question,
+            unplaced: false,
         });
         self.built = Some(Arc::clone(&exchange));
         exchange

@@ -36,6 +36,8 @@ const OPEN_MAX: usize = 1 << 17;
 /// Bound on distinct responses kept per lookup.
 const RESPONSES_MAX: usize = 6;
 const NONE: u32 = u32::MAX;
+/// Stands for whoever asks where nothing tells the leg.
+const UNPLACED: ReplicaId = ReplicaId(u32::MAX);
 
 /// A lookup as it leaves the join.
 #[derive(Clone, Debug)]
@@ -114,10 +116,20 @@ pub struct Joiner {
     spare: Vec<Vec<u32>>,
     now: Nanos,
     exchanges: Exchanges,
+    // Conversations of which nothing tells the leg: they are lookups, and searched for races as well.
+    unplaced: Exchanges,
     // The last lookup without time of each item: an inner lookup stands directly before its outer one.
     timeless: BTreeMap<u32, Joined>,
     stats: JoinStats,
     open_max: usize,
+}
+
+/// An exchange of an unplaced conversation, if it shows a race.
+fn race(mut closed: Closed) -> Option<Closed> {
+    let shown = &closed.exchange;
+    let raced = shown.mismatched_count > 0 || shown.second.is_some() || shown.wrong_question;
+    Arc::make_mut(&mut closed.exchange).unplaced = true;
+    raced.then_some(closed)
 }
 
 impl Default for Joiner {
@@ -139,6 +151,7 @@ impl Joiner {
             spare: Vec::new(),
             now: Nanos(i64::MIN),
             exchanges: Exchanges::default(),
+            unplaced: Exchanges::default(),
             timeless: BTreeMap::new(),
             stats: JoinStats::default(),
             open_max,
@@ -148,7 +161,8 @@ impl Joiner {
     /// What was given up so far.
     #[must_use]
     pub fn stats(&self) -> JoinStats {
-        let (exchange_evictions, stray_replies) = (self.exchanges.evictions(), self.exchanges.strays());
+        let exchange_evictions = self.exchanges.evictions() + self.unplaced.evictions();
+        let stray_replies = self.exchanges.strays();
         JoinStats { exchange_evictions, stray_replies, ..self.stats }
     }
 
@@ -171,6 +185,9 @@ impl Joiner {
         }
         self.now = self.now.max(now);
         self.exchanges.advance(self.now, &mut out.exchanges);
+        let mut closed = Vec::new();
+        self.unplaced.advance(self.now, &mut closed);
+        out.exchanges.extend(closed.into_iter().filter_map(race));
         let due = bucket_of(self.now.plus(-HOLD));
         while let Some((&bucket, _)) = self.closing.first_key_value()
             && (bucket < due || self.live > self.open_max)
@@ -209,6 +226,10 @@ impl Joiner {
                         self.exchanges.packet(replica, (observation.origin, observation.record), dns, at);
                     }
                     Leg::Client => self.lookup(observation, dns, at, replicas),
+                    Leg::Unplaced => {
+                        self.unplaced.packet(UNPLACED, (observation.origin, observation.record), dns, at);
+                        self.lookup(observation, dns, at, replicas);
+                    }
                 }
             }
             Vantage::LogLine | Vantage::ClientQuery | Vantage::ClientResponse => {
@@ -466,6 +487,9 @@ impl Joiner {
     /// Closes everything, in order.
     pub fn finish(&mut self, out: &mut Output) {
         self.exchanges.finish(&mut out.exchanges);
+        let mut closed = Vec::new();
+        self.unplaced.finish(&mut closed);
+        out.exchanges.extend(closed.into_iter().filter_map(race));
         while let Some((&bucket, _)) = self.closing.first_key_value() {
             self.close_bucket(bucket, false, out);
         }

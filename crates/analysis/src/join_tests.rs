@@ -4,7 +4,7 @@ use super::*;
 use crate::fixture::*;
 use crate::knowledge::NoKnowledge;
 use proptest::prelude::*;
-use truename_model::{Event, Origin, Rcode};
+use truename_model::{Event, Origin, Rcode, Side};
 
 /// Runs messages in order of time through a join.
 fn run(messages: &[Msg]) -> (Vec<Joined>, Vec<Closed>, JoinStats) {
@@ -333,6 +333,47 @@ fn late_answers_and_halves_of_a_conversation_are_no_guesses() {
         late.push(ur(26_000.0 + f64::from(n), CORE, n, N, &truth()));
     }
     assert_eq!(unasked(&run(&late).1), []);
+}
+
+/// Runs messages through a join that knows nothing but what the operator says of item 3.
+fn run_stated(messages: &[Msg], stated: Origin) -> (Vec<Joined>, Vec<Closed>) {
+    let mut origins = vec![Origin::default(); 8];
+    origins[3] = stated;
+    let mut replicas = Replicas::new(&NoKnowledge, &origins);
+    let (mut join, mut out) = (Joiner::default(), Output::default());
+    for observation in messages.iter().map(|m| &m.0) {
+        let Event::Dns(dns) = &observation.event else { continue };
+        join.observe(observation, dns, &mut replicas, &mut out);
+    }
+    join.finish(&mut out);
+    (out.lookups, out.exchanges)
+}
+
+#[test]
+fn where_nothing_tells_the_leg_packets_are_lookups_and_races_are_still_seen() {
+    let forged = [a(N, "203.0.113.66", 600)];
+    let mut messages = vec![uq(0.0, CORE, 500, N)];
+    messages.extend((0..12).map(|n| ur(1.0 + f64::from(n) / 10.0, CORE, 1_000 + n as u16, N, &forged)));
+    messages.push(ur(3.0, CORE, 500, N, &truth()));
+    let (lookups, exchanges) = run_stated(&messages, Origin::default());
+    assert_eq!((lookups.len(), exchanges.len()), (13, 1));
+    assert!(exchanges[0].exchange.unplaced && exchanges[0].exchange.mismatched_count == 12);
+    // Without a race such an exchange proves nothing and is not shown.
+    let fair = [messages[0].clone(), messages[13].clone()];
+    let (lookups, exchanges) = run_stated(&fair, Origin::default());
+    assert_eq!((lookups.len(), exchanges.len()), (1, 0));
+}
+
+#[test]
+fn the_operator_may_state_the_leg_or_the_servers_address() {
+    let messages = [uq(0.0, CORE, 500, N), ur(3.0, CORE, 500, N, &truth())];
+    let leg = |side| Origin { leg: truename_model::Known::Given(side), ..Origin::default() };
+    let address = Origin { addresses: vec![end(CORE).ip], ..Origin::default() };
+    for (stated, shown) in [(leg(Side::Upstream), (0, 1)), (address, (0, 1)), (leg(Side::Client), (1, 0))] {
+        let (lookups, exchanges) = run_stated(&messages, stated);
+        assert_eq!((lookups.len(), exchanges.len()), shown);
+        assert!(exchanges.iter().all(|closed| !closed.exchange.unplaced));
+    }
 }
 
 #[test]

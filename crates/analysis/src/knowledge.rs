@@ -3,9 +3,9 @@
 //! Enters: addresses, questions, intervals on the reference clock; leaves: answers of the `cluster` crate. A trait,
 //! so that joins and rules are tested against a few hand-written facts. Deliberately absent: any state.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::servers::Learned;
 use truename_cluster::history::{CorefileHistory, History, Kind};
 use truename_cluster::truth::Truth;
 pub use truename_cluster::truth::{Chase, Judgement};
@@ -137,7 +137,7 @@ pub struct ClusterKnowledge<'a> {
     corefiles: &'a CorefileHistory,
     truth: &'a Truth<'a>,
     domain: Option<Name>,
-    servers: BTreeMap<IpAddr, String>,
+    servers: Learned,
 }
 
 impl<'a> ClusterKnowledge<'a> {
@@ -150,14 +150,28 @@ impl<'a> ClusterKnowledge<'a> {
         domain: Option<Name>,
     ) -> Self {
         let domain = history.facts().domain.clone().or(domain);
-        Self { history, corefiles, truth, domain, servers: BTreeMap::new() }
+        Self { history, corefiles, truth, domain, servers: Learned::default() }
     }
 
     /// Adds the instances that lookups name by address, for addresses of which the objects say nothing.
     #[must_use]
-    pub fn with_servers(mut self, servers: BTreeMap<IpAddr, String>) -> Self {
+    pub fn with_servers(mut self, servers: Learned) -> Self {
         self.servers = servers;
         self
+    }
+
+    /// Notes on addresses that are taken for servers only because of how they use their sockets.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let unknown = |ip: &&IpAddr| self.history.pods_at(**ip).is_empty();
+        let note = |(ip, server): (&IpAddr, &IpAddr)| {
+            format!(
+                "{ip} is taken for a server of the cluster's DNS: it asks {server} for many names from one port and for none \
+                 of the cluster's, as a forwarder does. If it is a client, say so: --origin 'GLOB:leg=client'; if it is a \
+                 server whose taps or logs are here, name it: --origin 'GLOB:leg=upstream,replica=NAME'"
+            )
+        };
+        self.servers.pooled.iter().filter(|(ip, _)| unknown(ip)).map(note).collect()
     }
 
     /// The one pod that ever showed the address of a DNS server, where nobody is known to hold it at the time.
@@ -252,11 +266,12 @@ impl Knowledge for ClusterKnowledge<'_> {
             return (DnsRole::Service, Some(ALWAYS));
         }
         let (attribution, stretch) = self.owners(ip, at);
-        let learned = self.servers.get(&ip);
+        let learned = self.servers.names.get(&ip);
         let role = match &attribution {
             Attribution::Unknown(_) if learned.is_some() => {
                 learned.map_or(DnsRole::Unknown, |name| DnsRole::Replica(name.clone()))
             }
+            Attribution::Unknown(_) if self.servers.services.contains(&ip) => DnsRole::Service,
             Attribution::Exact(workload, _) if serves_dns(workload) => {
                 DnsRole::Replica(workload.name.clone())
             }

@@ -511,7 +511,13 @@ impl Provenance {
             None => self.legs.values().next().copied(),
         };
         let Some(leg) = leg.filter(|leg| leg.since.is_some_and(|since| since <= at.hi)) else {
-            return Verdict::unverifiable(WhyUnverifiable::NoUpstreamLeg);
+            let pair =
+                joined.transaction.client.zip(response.server).map(|(asker, server)| (asker.ip, server.ip));
+            let unplaced = pair.is_some_and(|pair| replicas.unplaced().contains_key(&pair));
+            return Verdict::unverifiable(match unplaced {
+                true => WhyUnverifiable::UnknownResolver,
+                false => WhyUnverifiable::NoUpstreamLeg,
+            });
         };
         let asks_itself = joined.replica.is_some_and(|id| !replicas.is_cache(id));
         let complete = whole && asks_itself && is_complete(leg, at, &joined.transaction);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
-use truename_model::{DnsEvent, Interval, Origin, OriginId, Vantage};
+use truename_model::{DnsEvent, Interval, Origin, OriginId, Side, Vantage};
 
 use crate::knowledge::{DnsRole, Knowledge};
 
@@ -26,6 +26,8 @@ pub enum Leg {
     Client,
     /// Between that instance and its upstream.
     Upstream(ReplicaId),
+    /// Nothing tells whether the asker is a client or a server of cluster DNS.
+    Unplaced,
 }
 
 /// [`DnsRole`] with the instance as a number.
@@ -53,6 +55,10 @@ pub struct Replicas<'a> {
     caches: Vec<bool>,
     /// Own addresses of instances, from forwarder taps that show the local socket.
     aliases: HashMap<IpAddr, ReplicaId>,
+    /// Own addresses of instances, as the operator states them.
+    given: HashMap<IpAddr, ReplicaId>,
+    /// Conversations of which nothing tells the leg: asker, server, packets.
+    unplaced: BTreeMap<(IpAddr, IpAddr), u64>,
     /// Addresses that answered clients, used only where the objects tell nothing.
     answering: HashSet<IpAddr>,
     roles: HashMap<(u32, IpAddr), (Interval, Role), FixedState>,
@@ -72,6 +78,8 @@ impl<'a> Replicas<'a> {
             versions: Vec::new(),
             caches: Vec::new(),
             aliases: HashMap::new(),
+            given: HashMap::new(),
+            unplaced: BTreeMap::new(),
             answering: HashSet::new(),
             roles: HashMap::with_hasher(FixedState::with_seed(5)),
         };
@@ -79,6 +87,10 @@ impl<'a> Replicas<'a> {
             let id = origin.replica.value().map(|name| this.named(this.clusters[index], name));
             if let (Some(id), Some(version)) = (id, origin.version.value()) {
                 this.learn_version(id, version);
+            }
+            for &ip in &origin.addresses {
+                let id = id.unwrap_or_else(|| this.unnamed(this.clusters[index], ip));
+                this.given.insert(ip, id);
             }
             this.by_origin.push(id);
         }
@@ -129,6 +141,10 @@ impl<'a> Replicas<'a> {
         self.caches.push(self.knowledge.is_node_cache(name));
         self.by_name.insert((cluster, name.to_owned()), id);
         id
+    }
+
+    fn unnamed(&mut self, cluster: u32, ip: IpAddr) -> ReplicaId {
+        self.named(cluster, &format!("server {ip}"))
     }
 
     /// The instance named by an origin.
@@ -204,7 +220,7 @@ impl<'a> Replicas<'a> {
 
     /// The instance with an address of its own, if objects or taps name it.
     pub fn of_address(&mut self, origin: OriginId, ip: IpAddr, at: Interval) -> Option<ReplicaId> {
-        if let Some(&id) = self.aliases.get(&ip) {
+        if let Some(&id) = self.given.get(&ip).or_else(|| self.aliases.get(&ip)) {
             return Some(id);
         }
         match self.role(self.cluster(origin), ip, at) {
@@ -215,12 +231,17 @@ impl<'a> Replicas<'a> {
 
     /// True if the address is known to belong to no server of the cluster's DNS.
     pub fn is_foreign(&mut self, origin: OriginId, ip: IpAddr, at: Interval) -> bool {
-        !self.aliases.contains_key(&ip) && self.role(self.cluster(origin), ip, at) == Role::Other
+        !self.given.contains_key(&ip)
+            && !self.aliases.contains_key(&ip)
+            && self.role(self.cluster(origin), ip, at) == Role::Other
     }
 
     /// The leg on which a packet was seen.
     pub fn leg(&mut self, origin: OriginId, dns: &DnsEvent, at: Interval) -> Leg {
         let (Some(client), Some(server)) = (dns.client, dns.server) else { return Leg::Client };
+        if let Some(leg) = self.stated_leg(origin, client.ip, server.ip) {
+            return leg;
+        }
         let cluster = self.cluster(origin);
         let serves = self.role(cluster, server.ip, at);
         if matches!(serves, Role::Replica(_) | Role::Service) || self.aliases.contains_key(&server.ip) {
@@ -233,18 +254,40 @@ impl<'a> Replicas<'a> {
         }
     }
 
+    /// What the operator says of the item, or of an address.
+    fn stated_leg(&mut self, origin: OriginId, client: IpAddr, server: IpAddr) -> Option<Leg> {
+        let side = self.origins.get(origin.0 as usize).and_then(|origin| origin.leg.value());
+        match (side, self.given.get(&client)) {
+            (Some(Side::Client), _) => Some(Leg::Client),
+            (_, Some(&id)) => Some(Leg::Upstream(id)),
+            (Some(Side::Upstream), None) => {
+                let named = self.of_origin(origin);
+                Some(Leg::Upstream(named.unwrap_or_else(|| self.unnamed(self.cluster(origin), client))))
+            }
+            (None, None) => self.given.contains_key(&server).then_some(Leg::Client),
+        }
+    }
+
     fn learned_leg(&mut self, origin: OriginId, dns: &DnsEvent, client: IpAddr, server: IpAddr) -> Leg {
         if let Some(&id) = self.aliases.get(&client) {
             return Leg::Upstream(id);
         }
         if self.answering.contains(&client) {
-            let id = self.named(self.cluster(origin), &format!("server {client}"));
-            return Leg::Upstream(id);
+            return Leg::Upstream(self.unnamed(self.cluster(origin), client));
         }
         if dns.vantage == Vantage::PacketResponse && self.answering.len() < LEARNED_MAX {
             self.answering.insert(server);
         }
-        Leg::Client
+        if self.unplaced.len() < LEARNED_MAX || self.unplaced.contains_key(&(client, server)) {
+            *self.unplaced.entry((client, server)).or_insert(0) += 1;
+        }
+        Leg::Unplaced
+    }
+
+    /// Conversations of which nothing tells the leg: asker, server, packets.
+    #[must_use]
+    pub fn unplaced(&self) -> &BTreeMap<(IpAddr, IpAddr), u64> {
+        &self.unplaced
     }
 
     /// Origins of the run.

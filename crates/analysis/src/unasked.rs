@@ -183,6 +183,7 @@ impl Group {
             mismatched_like_answer: 0,
             second: None,
             wrong_question: false,
+            unplaced: false,
         }
     }
 }

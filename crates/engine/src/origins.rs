@@ -4,8 +4,10 @@
 //! observing pod, and nothing else in a text log does. Deliberately absent: reading anything.
 
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 pub use truename_analysis::text::glob as glob_matches;
-use truename_model::{Known, Origin};
+
+use truename_model::{Known, Origin, Side};
 
 /// A statement of the operator about items (`--origin GLOB:key=value,…`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +29,17 @@ pub struct Override {
     pub year: Option<i32>,
     /// Nanoseconds to add to the item's clock.
     pub offset_ns: Option<i64>,
+    /// Side of the instance on which the packets were captured.
+    pub leg: Option<Side>,
+    /// An address of the instance's own.
+    pub address: Option<IpAddr>,
 }
 
 /// Why a statement cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "--origin {text}: {problem}; write GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,year=YYYY,offset=±SECONDS"
+    "--origin {text}: {problem}; write GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,year=YYYY,offset=±SECONDS,\
+     leg=client|upstream,address=IP"
 )]
 pub struct OverrideError {
     text: String,
@@ -63,6 +70,10 @@ impl Override {
                 "offset" => {
                     out.offset_ns = Some(seconds(value).ok_or_else(|| wrong("offset is in seconds"))?)
                 }
+                "leg" => out.leg = Some(side(value).ok_or_else(|| wrong("leg is client or upstream"))?),
+                "address" => {
+                    out.address = Some(value.parse().map_err(|_| wrong("address is an IP address"))?)
+                }
                 _ => return Err(wrong(&format!("unknown key {key}"))),
             }
         }
@@ -83,6 +94,10 @@ impl Override {
         if let Some(offset) = self.offset_ns {
             origin.clock_offset_ns = Known::Given((offset, offset));
         }
+        if let Some(side) = self.leg {
+            origin.leg = Known::Given(side);
+        }
+        origin.addresses.extend(self.address.filter(|address| !origin.addresses.contains(address)));
         if let Some(secs) = self.zone_secs {
             origin.zone_secs = Known::Given(secs);
         }
@@ -101,6 +116,14 @@ fn zone(text: &str) -> Option<i32> {
     let (hours, minutes) = rest.split_once(':').unwrap_or((rest, "0"));
     let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
     ((0..=14).contains(&hours) && (0..60).contains(&minutes)).then_some(sign * (hours * 3_600 + minutes * 60))
+}
+
+fn side(text: &str) -> Option<Side> {
+    match text {
+        "client" => Some(Side::Client),
+        "upstream" => Some(Side::Upstream),
+        _ => None,
+    }
 }
 
 fn seconds(text: &str) -> Option<i64> {
@@ -142,9 +165,16 @@ mod tests {
         let read = Override::parse("logs/*:replica=coredns-a,tz=+01:30,offset=-3600.5").unwrap();
         assert_eq!((read.glob.as_str(), read.replica.as_deref()), ("logs/*", Some("coredns-a")));
         assert_eq!((read.zone_secs, read.offset_ns), (Some(5_400), Some(-3_600_500_000_000)));
-        for (bad, why) in
-            [("x", "no assignment"), ("a:b=c", "unknown key b"), ("a:tz=x", "tz is"), ("a=b", "no colon")]
-        {
+        let read = Override::parse("*:leg=upstream,address=fd00::3").unwrap();
+        assert_eq!((read.leg, read.address), (Some(Side::Upstream), "fd00::3".parse().ok()));
+        for (bad, why) in [
+            ("x", "no assignment"),
+            ("a:b=c", "unknown key b"),
+            ("a:tz=x", "tz is"),
+            ("a:leg=up", "leg is"),
+            ("a:address=x", "address is"),
+            ("a=b", "no colon"),
+        ] {
             assert!(Override::parse(bad).unwrap_err().to_string().contains(why), "{bad}");
         }
     }

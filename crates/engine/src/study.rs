@@ -4,14 +4,13 @@
 //! alone. Each cluster in the evidence is studied apart, and what belongs to none without objects.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::sync::mpsc;
 
 use truename_analysis::analyzer::{Analyzer, Passed, Rear};
 use truename_analysis::clock::{Estimator, Offset, Offsets};
 use truename_analysis::facts::Context;
 use truename_analysis::knowledge::{ClusterKnowledge, Knowledge};
-use truename_analysis::servers::Servers;
+use truename_analysis::servers::{Learned, Servers};
 use truename_cluster::corefile::{self, Env, Plugin};
 use truename_cluster::history::CorefileHistory;
 use truename_cluster::truth::Truth;
@@ -28,7 +27,7 @@ use crate::error::EngineError;
 use crate::objects::{self, Clusters, Told};
 use crate::origins::glob_matches;
 use crate::passing::{OneChange, Passing, each_once};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanItem};
 use crate::pump::Tally;
 use crate::replay::{Decoding, peek, replay};
 use crate::settings::Settings;
@@ -55,7 +54,7 @@ struct Prepared {
     offsets: Offsets,
     decoding: Decoding,
     // DNS server instances by address, as the lookups themselves tell them.
-    servers: BTreeMap<IpAddr, String>,
+    servers: Learned,
     notes: Vec<String>,
 }
 
@@ -157,12 +156,17 @@ impl<'a> Study<'a> {
         let mut estimator = Estimator::new(&origins);
         let mut timeless = Timeless::new(&told);
         let mut servers = Servers::default();
+        let capture = |item: &PlanItem| matches!(item.format, Format::Pcap | Format::PcapNg);
+        let captures = self.plan.items.iter().any(capture);
         for (index, item) in self.plan.items.iter().enumerate().filter(|(_, item)| !item.tells_objects()) {
             let origin = &mut origins[index];
             peek(self.reader, &self.plan, &decoding, index, PEEK, &mut |observation| {
                 estimator.observe(observation);
                 timeless.note(index, observation);
-                servers.observe(observation, clusters.of_item[index]);
+                if captures {
+                    let placed = origin.leg.value().is_some();
+                    servers.observe(observation, clusters.of_item[index], placed);
+                }
                 learn(origin, observation, &item.format);
             })?;
         }
@@ -176,7 +180,7 @@ impl<'a> Study<'a> {
         decoding.inferred = timeless::confirmed(&trial, &found, &self.plan, &mut notes);
         let offsets = Offsets::new(&found, &origins);
         notes.extend(offsets.contradicted(&found, &origins).into_iter().map(|offset| self.apart(offset)));
-        let servers = servers.names(&origins);
+        let servers = servers.finish(&origins);
         Ok(Prepared { told, clusters, origins, found, offsets, decoding, servers, notes })
     }
 
@@ -230,6 +234,7 @@ impl<'a> Study<'a> {
         })?;
         passage.rest();
         let notes = &mut outcome.coverage.notes;
+        notes.extend(knowledge.notes());
         if knowledge.cluster_domain().is_none() && !observed.is_empty() {
             notes.push(
                 "the cluster domain is not in the evidence; give it as clusterDomain in a --profile"

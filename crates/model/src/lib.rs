@@ -30,7 +30,7 @@ pub use object::{Actor, ChangeKind, ChangeSource, ClusterChange, Meta, Object, O
 pub use observation::{
     Decoded, Diagnostic, DnsEvent, Endpoint, Event, Hints, Loss, Observation, Transport, Vantage,
 };
-pub use origin::{Known, Origin, OriginId, RecordRef, Sha256};
+pub use origin::{Known, Origin, OriginId, RecordRef, Sha256, Side};
 pub use profile::Profile;
 pub use reach::{Connection, Decision, Permission, PolicyReason};
 pub use rr::{Body, Class, Edns, Flags, Opcode, Question, Rcode, Rdata, Record, Rtype};

@@ -3,6 +3,7 @@
 //! Deliberately absent: reading anything; digests are values computed elsewhere.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -86,6 +87,16 @@ impl<T> Known<T> {
     }
 }
 
+/// The side of a DNS server on which packets were captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// Between clients and the server.
+    Client,
+    /// Between the server and its upstreams.
+    Upstream,
+}
+
 /// Where the records of an item were observed (design §6). Nothing is joined across clusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
@@ -101,6 +112,10 @@ pub struct Origin {
     pub clock_offset_ns: Known<(i64, i64)>,
     /// Offset of the time zone of zoneless times, seconds east of UTC.
     pub zone_secs: Known<i32>,
+    /// Side of the instance on which the item's packets were captured.
+    pub leg: Known<Side>,
+    /// The instance's own addresses, as the operator states them.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Shared reference to an origin.

@@ -72,6 +72,9 @@ pub struct UpstreamExchange {
     pub second: Option<Box<Response>>,
     /// The answer's question was another one than asked.
     pub wrong_question: bool,
+    /// The evidence does not tell whether the asker is a server of cluster DNS: it may be any client.
+    #[serde(skip)]
+    pub unplaced: bool,
 }
 
 impl UpstreamExchange {

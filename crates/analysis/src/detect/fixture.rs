@@ -260,6 +260,7 @@ pub(super) fn exchange(secs: f64, qname: &str, answers: Vec<Record>) -> Upstream
         mismatched_like_answer: 0,
         second: None,
         wrong_question: false,
+        unplaced: false,
     }
 }
 

@@ -4,6 +4,8 @@
 //! Enters: upstream exchanges from packets, and lookups whose answer was judged forged (their clients are victims);
 //! leaves: one draft per upstream and name. Deliberately absent: late replies, which the join has sorted out.
 
+use std::net::IpAddr;
+
 use truename_model::{
     ClockBasis, Contradiction, Judged, Name, Nanos, ObservedAt, RuleMeta, Severity, UpstreamExchange, Verdict,
 };
@@ -31,6 +33,8 @@ struct Attack {
     // Of these: answers to no open question.
     unasked: u64,
     queries: u64,
+    // The asker, where nothing tells what it is.
+    unplaced: Option<IpAddr>,
     won: bool,
     tally: Tally,
 }
@@ -68,12 +72,21 @@ impl UpstreamRace {
             Race::Second => self.second(exchange),
         };
         let Some(severity) = severity else { return };
-        let fresh =
-            || Attack { severity, guesses: 0, unasked: 0, queries: 0, won: false, tally: Tally::default() };
+        let fresh = || Attack {
+            severity,
+            guesses: 0,
+            unasked: 0,
+            queries: 0,
+            unplaced: None,
+            won: false,
+            tally: Tally::default(),
+        };
         let mut evicted = Vec::new();
         let attack = self.attacks.entry((subject, exchange.question.name.clone()), fresh, &mut evicted);
         attack.severity = attack.severity.max(severity);
         attack.guesses += u64::from(exchange.mismatched_count);
+        attack.unplaced =
+            attack.unplaced.or(exchange.local.filter(|_| exchange.unplaced).map(|local| local.ip));
         if exchange.is_unasked() {
             attack.unasked += u64::from(exchange.mismatched_count);
         } else {
@@ -163,6 +176,11 @@ impl UpstreamRace {
                  open question."
             ),
         };
+        if let Some(asker) = attack.unplaced {
+            draft.why.push_str(&format!(
+                " The evidence does not tell whether the asker, {asker}, is a server of the cluster's DNS or a client."
+            ));
+        }
         if let Some(victims) = self.victims.get(&name) {
             attack.won = true;
             attack.severity = attack.severity.max(Severity::High);
@@ -192,6 +210,7 @@ fn known(at: Nanos) -> ObservedAt {
 /// The upstream whose address the answers bear, else the replica.
 pub(crate) fn subject(exchange: &UpstreamExchange, cx: &Context<'_>) -> String {
     match exchange.upstream {
+        Some(server) if exchange.unplaced => format!("server {}", server.ip),
         Some(upstream) => format!("upstream {}", upstream.ip),
         None => replica(cx, exchange.origin, exchange.local, Some(exchange.at)),
     }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
             let _ = writeln!(out, "ATT&CK          {}", rule.attack.join(", "));
             let _ = writeln!(
                 out,
-                "needs           {} (L log, T dnstap, P packets, K objects, A audit log, M server lines)",
+                "needs           {} (L log, T dnstap, P packets, U packets of the upstream leg, K objects, A audit log, M server lines)",
                 rule.needs.join(" or ")
             );
             let _ = writeln!(out, "history         {} s", rule.history_secs);
