@@ -106,20 +106,24 @@ pub(crate) struct InvestigateArgs {
     /// What is approved in this cluster (YAML). Default: as in the case's last conclusion.
     #[arg(long)]
     pub(crate) profile: Option<PathBuf>,
-    /// Facts about the origin of items: GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,offset=±SECONDS.
-    /// Default: as in the case's last conclusion.
+    /// Facts about the origin of items: GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,year=YYYY,offset=±SECONDS,leg=client|upstream,address=IP.
+    /// Default: as in the case\'s last conclusion.
     #[arg(long)]
     pub(crate) origin: Vec<String>,
     /// Signing key; made at first use. Default: the user's configuration folder.
     #[arg(long, env = "TRUENAME_KEY")]
     pub(crate) key: Option<PathBuf>,
+    /// A further port of DNS servers: packets to and from it are kept and read as DNS even if they are malformed.
+    /// Well-formed DNS is recognised on every port. Default: as in the case's last conclusion.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) dns_port: Vec<u16>,
     /// Keep packets that are not DNS, too.
     #[arg(long)]
     pub(crate) keep_all: bool,
     /// Copy the original files into the case.
     #[arg(long)]
     pub(crate) copy_originals: bool,
-    /// Do not use the profile and the origins of the case's last conclusion again.
+    /// Do not use the profile, the origins and the ports of the case's last conclusion again.
     #[arg(long)]
     pub(crate) afresh: bool,
     /// Name of the operator in the custody entries. Default: the user.

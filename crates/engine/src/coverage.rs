@@ -79,10 +79,7 @@ pub fn sources(
             let tally = tallies.get(&index).unwrap_or(&empty);
             let ignored: u64 = tally.ignored.values().sum();
             let mut losses = item.losses.clone();
-            losses.extend(tally.losses.iter().cloned());
-            if tally.losses_untold > 0 {
-                losses.push(format!("… and {} more losses", tally.losses_untold));
-            }
+            losses.extend(tally.told());
             SourceCoverage {
                 path: item.path.clone(),
                 item: item.sha256,

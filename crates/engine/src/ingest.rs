@@ -314,8 +314,10 @@ impl Take<'_> {
             }));
         }
         if writer.dropped.records > 0 {
-            writer.dropped.detail =
-                format!("{} packets that are not DNS were not kept", writer.dropped.records);
+            writer.dropped.detail = format!(
+                "{} packets that are not DNS, by port or content, were not kept",
+                writer.dropped.records
+            );
             summary.losses.push(writer.dropped.clone());
         }
         let unchanged = Sha256(reader.state.finalize().into()) == leaf.begin.sha256;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use truename_evidence::{Cursor, may_be_shown};
-use truename_model::{ClusterChange, Decoded, Event, Interval, Observation};
+use truename_model::{ClusterChange, Decoded, Diagnostic, Event, Interval, Observation};
 use truename_sources::Decoder;
 use truename_sources::corednslog::NO_FORMAT;
 
@@ -36,6 +36,10 @@ pub struct Tally {
     pub losses: Vec<String>,
     /// Losses not told.
     pub losses_untold: u64,
+    /// dnstap messages that the server's own log says it dropped.
+    pub taps_dropped: u64,
+    /// Lines in which the server says that nobody took its dnstap messages.
+    pub taps_unread: u64,
     /// Time span by the item's clock.
     pub span: Option<Interval>,
     /// Observations of DNS or of the server that have no time.
@@ -53,9 +57,15 @@ impl Tally {
             }
             Event::Ignored(why) => *self.ignored.entry(why).or_insert(0) += 1,
             Event::Loss(loss) => self.lose(&loss.text),
-            Event::Dns(_) | Event::Diagnostic(_) => {
-                self.untimed += u64::from(observation.at.interval().is_none())
+            Event::Dns(_) => {}
+            Event::Diagnostic(Diagnostic::DnstapDropped(count)) => {
+                self.taps_dropped = self.taps_dropped.saturating_add(*count);
             }
+            Event::Diagnostic(Diagnostic::DnstapNoConnection) => self.taps_unread += 1,
+            Event::Diagnostic(_) => {}
+        }
+        if matches!(observation.event, Event::Dns(_) | Event::Diagnostic(_)) {
+            self.untimed += u64::from(observation.at.interval().is_none());
         }
         if let Some(at) = observation.at.interval() {
             let span = self.span.get_or_insert(at);
@@ -70,6 +80,28 @@ impl Tally {
         } else {
             self.losses_untold += 1;
         }
+    }
+}
+
+impl Tally {
+    /// All losses in words, those that the server tells of itself included.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let mut told = self.losses.clone();
+        if self.losses_untold > 0 {
+            told.push(format!("… and {} more losses", self.losses_untold));
+        }
+        if self.taps_dropped > 0 {
+            told.push(format!("the server says that it dropped {} dnstap messages", self.taps_dropped));
+        }
+        if self.taps_unread > 0 {
+            told.push(format!(
+                "the server says {} times that it had no connection to its dnstap endpoint: messages were lost, their \
+                 number is not told",
+                self.taps_unread
+            ));
+        }
+        told
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Settings {
     pub copy_originals: bool,
     /// Statements about origins, later ones win.
     pub overrides: Vec<Override>,
-    /// Ports taken for DNS in packets.
+    /// Ports taken for DNS in packets whatever they hold; on others a packet that reads as a DNS message is DNS.
     pub dns_ports: Vec<u16>,
     /// The profile.
     pub profile: Profile,

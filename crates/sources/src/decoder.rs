@@ -20,7 +20,7 @@ pub struct DecodeContext {
     pub zone_secs: Option<i32>,
     /// Year of times without one; `None`: not known.
     pub year: Option<i32>,
-    /// Ports on which packets are taken for DNS.
+    /// Ports on which packets are taken for DNS whatever they hold; on others a whole DNS message is.
     pub dns_ports: Vec<u16>,
     /// Distinct names that the decoder may remember: decoders of many items share one bound on memory.
     pub names_max: usize,

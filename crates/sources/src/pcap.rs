@@ -1,10 +1,11 @@
 //! Packet captures. Enters: records of pcap and pcapng; leaves: observations of DNS over UDP and TCP.
 //!
 //! The one source that shows the wire: ids, ports, TTL and MAC as sent, forged packets included. DNS is what has a
-//! configured port; a record that completes a message cites itself. Deliberately absent: encrypted transports, tunnels.
+//! configured port or reads as a DNS message; a record that completes a message cites itself. Deliberately absent: encrypted transports, tunnels.
 
 mod container;
 mod net;
+mod content;
 mod fragments;
 mod tcp;
 
@@ -17,6 +18,7 @@ use truename_model::{Decoded, Endpoint, Event, Flags, ObservedAt, Transport, Van
 use crate::decoder::{CacheStats, CacheUse, DecodeContext, Decoder};
 use crate::wire::WireDecoder;
 use container::{Container, Item, Packet};
+use content::Content;
 use fragments::{Fragments, GivenUp};
 use net::{Carried, Payload};
 use tcp::{Given, Mark, Step, Stream, What};
@@ -43,6 +45,7 @@ struct Seen {
 pub struct PcapDecoder {
     context: DecodeContext,
     container: Container,
+    content: Content,
     wire: WireDecoder,
     fragments: Fragments,
     streams: BTreeMap<StreamKey, Stream>,
@@ -55,6 +58,7 @@ impl PcapDecoder {
     #[must_use]
     pub fn new(context: DecodeContext) -> Self {
         Self {
+            content: Content::new(context.dns_ports.clone()),
             context,
             container: Container::default(),
             wire: WireDecoder::default(),
@@ -114,7 +118,7 @@ impl PcapDecoder {
             net::UDP | net::TCP => match net::ports(payload.bytes) {
                 None if payload.facts.cut => Some("transport header cut by the capture"),
                 None => return out.push(self.context.undecodable(ordinal, "transport header cut short", 0)),
-                Some((src, dst)) => (!self.is_dns(src, dst)).then_some("no DNS port"),
+                Some(ports) => (!self.content.is_dns(payload, ports)).then_some("neither a DNS port nor DNS"),
             },
             1 | 58 => Some("ICMP"),
             _ => Some("neither UDP nor TCP"),
@@ -127,11 +131,6 @@ impl PcapDecoder {
         } else {
             self.tcp(ordinal, at, payload, out);
         }
-    }
-
-    fn is_dns(&self, src: u16, dst: u16) -> bool {
-        // A resolver's port 53 → 53 is DNS too; multicast DNS is another protocol unless it is asked for.
-        self.context.dns_ports.iter().any(|port| *port == src || *port == dst)
     }
 
     fn udp(&mut self, ordinal: u64, at: ObservedAt, payload: &Payload<'_>, out: &mut Vec<Decoded>) {
@@ -323,14 +322,14 @@ impl Decoder for PcapDecoder {
 #[derive(Debug)]
 pub struct Sieve {
     container: Container,
-    dns_ports: Vec<u16>,
+    content: Content,
 }
 
 impl Sieve {
     /// A sieve for one item; `dns_ports` as in the decode context.
     #[must_use]
     pub fn new(dns_ports: Vec<u16>) -> Self {
-        Self { container: Container::default(), dns_ports }
+        Self { container: Container::default(), content: Content::new(dns_ports) }
     }
 
     /// False for a packet that is certainly not DNS. Headers, fragments and what cannot be read are kept. Records must be
@@ -342,8 +341,7 @@ impl Sieve {
             Carried::Bad(_) => true,
             Carried::Fragment(payload, _) => matches!(payload.protocol, net::UDP | net::TCP),
             Carried::Whole(payload) if matches!(payload.protocol, net::UDP | net::TCP) => {
-                net::ports(payload.bytes)
-                    .is_none_or(|(src, dst)| self.dns_ports.iter().any(|port| *port == src || *port == dst))
+                net::ports(payload.bytes).is_none_or(|ports| self.content.is_dns(&payload, ports))
             }
             Carried::Whole(_) => false,
         }

@@ -33,6 +33,7 @@ pub(crate) fn run(args: &DemoArgs, fail_on: Option<Grade>, style: Style) -> Resu
         profile: None,
         origin: Vec::new(),
         key: Some(case.join("key")),
+        dns_port: Vec::new(),
         keep_all: false,
         copy_originals: false,
         afresh: false,

@@ -105,7 +105,7 @@ fn settings(args: &InvestigateArgs) -> Result<Settings, Failure> {
         keep_all: args.keep_all,
         copy_originals: args.copy_originals,
         overrides: overrides.map_err(|error| Failure::usage(error.to_string()))?,
-        dns_ports: vec![53],
+        dns_ports: [53].into_iter().chain(args.dns_port.iter().copied()).collect(),
         profile,
         threads: args.threads,
         at_size: None,
@@ -125,6 +125,10 @@ fn carried(case: &Case, args: &InvestigateArgs, given: Settings) -> Result<Setti
     if args.origin.is_empty() && !before.overrides.is_empty() {
         settings.overrides = before.overrides;
         again.push("the origins (--origin replaces them)");
+    }
+    if args.dns_port.is_empty() && before.dns_ports != settings.dns_ports {
+        settings.dns_ports = before.dns_ports;
+        again.push("the DNS ports (--dns-port replaces them)");
     }
     if !again.is_empty() {
         terminal::tell(&format!(

@@ -7,6 +7,7 @@ mod bad_input;
 mod determinism;
 mod kill;
 mod may;
+mod packets;
 mod proof;
 mod readme;
 mod secrets;

@@ -336,7 +336,7 @@ fn the_sieve_keeps_what_may_be_dns() {
     let mut sieve = Sieve::new(vec![53]);
     let packets = [
         exchange()[0].clone(),
-        ipv4(net::UDP, 0, 1, &udp(4_242, 5_353, QUERY), false),
+        ipv4(net::UDP, 0, 1, &udp(4_242, 4_789, b"not a message of DNS"), false),
         ipv4(1, 0, 1, &[8, 0, 0, 0], false),
         ipv4(net::UDP, 0x2000, 5, &[0; 16], true),
         tcp(7, 0x02, b""),
@@ -344,4 +344,63 @@ fn the_sieve_keeps_what_may_be_dns() {
     let kept: Vec<bool> =
         split(&pcap(false, false, 101, &packets)).iter().map(|record| sieve.keeps(record)).collect();
     assert_eq!(kept, [true, true, false, false, true, true]);
+}
+
+fn tcp_to(port: u16, seq: u32, data: &[u8]) -> Vec<u8> {
+    let mut packet = tcp(seq, 0x18, data);
+    packet[22..24].copy_from_slice(&port.to_be_bytes());
+    packet
+}
+
+/// What the sieve keeps of packets, and how many messages the decoder reads in them.
+fn kept(packets: &[Vec<u8>]) -> (Vec<bool>, usize) {
+    let bytes = pcap(false, false, 101, packets);
+    let mut sieve = Sieve::new(vec![53]);
+    // The file's header is a record, too.
+    let kept = split(&bytes).iter().map(|record| sieve.keeps(record)).skip(1).collect();
+    (kept, messages(&bytes).len())
+}
+
+#[test]
+fn dns_is_known_by_its_content_on_any_port() {
+    for port in [5_353, 1_053, 65_000] {
+        let both = [
+            ipv4(net::UDP, 0, 1, &udp(4_242, port, QUERY), false),
+            ipv4(net::UDP, 0, 1, &udp(port, 4_242, ANSWER), true),
+        ];
+        assert_eq!(kept(&both), (vec![true, true], 2), "{port}");
+        let seen = messages(&pcap(false, false, 101, &both));
+        assert_eq!(seen[1].1.server.map(|server| server.port), Some(port));
+    }
+    // A connection is DNS from its first message on, whatever its segments hold afterwards.
+    let message = framed(QUERY);
+    let connection = [
+        tcp_to(1_053, 0, b"GET / HTTP/1.1\r\n\r\n"),
+        tcp_to(1_053, 18, &message),
+        tcp_to(1_053, 18 + message.len() as u32, &message[..7]),
+        tcp_to(1_053, 25 + message.len() as u32, &message[7..]),
+    ];
+    assert_eq!(kept(&connection), (vec![false, true, true, true], 2));
+}
+
+#[test]
+fn what_only_looks_like_dns_is_not() {
+    let mut odd = vec![QUERY.to_vec(); 5];
+    odd[0][5] = 2; // two questions
+    odd[1][2] |= 0x78; // an opcode that is not assigned
+    odd[2][7] = 1; // a query with an answer that is not there
+    odd[3].truncate(QUERY.len() - 1);
+    *odd[4].last_mut().unwrap() = 77; // a class that nobody uses
+    let packets: Vec<_> =
+        odd.iter().map(|data| ipv4(net::UDP, 0, 1, &udp(4_242, 4_789, data), false)).collect();
+    assert_eq!(kept(&packets), (vec![false; 5], 0));
+    let mut multicast = ipv4(net::UDP, 0, 1, &udp(4_242, 5_353, QUERY), false);
+    multicast[16..20].copy_from_slice(&[224, 0, 0, 251]);
+    let others = [
+        multicast,
+        ipv4(net::UDP, 0, 1, &udp(5_353, 5_353, QUERY), false),
+        ipv4(net::UDP, 0, 1, &udp(137, 137, QUERY), false),
+        ipv4(net::UDP, 0, 1, &udp(4_242, 5_355, QUERY), false),
+    ];
+    assert_eq!(kept(&others), (vec![false; 4], 0));
 }

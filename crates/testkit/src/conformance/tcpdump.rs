@@ -29,7 +29,7 @@ pub(super) fn run(dir: &Path) -> SuiteResult {
 }
 
 fn compare(dir: &Path, name: &str, input: &str, text: &str, options: &[&str], result: &mut SuiteResult) {
-    // `-T domain` tells the port; without it only 53 is DNS, for tcpdump as for us.
+    // `-T domain` tells tcpdump the port; ours knows DNS on any port by its content.
     let port = if options.contains(&"-T") { 8053 } else { 53 };
     let ours = match capture(&dir.join(input), &[port]) {
         Ok(ours) => ours,
