@@ -12,7 +12,7 @@ use truename_model::{Finding, Profile, RuleMeta, Severity};
 use crate::text::glob;
 
 /// One file per rule, in order of id.
-const RULES: [&str; 28] = [
+const RULES: [&str; 29] = [
     include_str!("../../../rules/h01.yaml"),
     include_str!("../../../rules/h02.yaml"),
     include_str!("../../../rules/h03.yaml"),
@@ -38,6 +38,7 @@ const RULES: [&str; 28] = [
     include_str!("../../../rules/r07.yaml"),
     include_str!("../../../rules/r08.yaml"),
     include_str!("../../../rules/r09.yaml"),
+    include_str!("../../../rules/r21.yaml"),
     include_str!("../../../rules/x08.yaml"),
     include_str!("../../../rules/x10.yaml"),
     include_str!("../../../rules/x11.yaml"),

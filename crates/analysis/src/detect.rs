@@ -25,7 +25,7 @@ const EVIDENCE_MAX: usize = 64;
 const VICTIMS_MAX: usize = 256;
 const OBJECTS_MAX: usize = 64;
 /// Rules that cannot run without the cluster domain.
-const NEED_DOMAIN: [&str; 7] = ["R03", "R04", "R05", "R06", "R07", "H02", "H15"];
+const NEED_DOMAIN: [&str; 8] = ["R03", "R04", "R05", "R06", "R07", "R21", "H02", "H15"];
 /// Rules that count what is absent: known losses make them say less.
 const COUNT_ABSENCE: [&str; 2] = ["H17", "P11"];
 
@@ -214,6 +214,9 @@ impl Detector {
             return RuleState::NotRun(
                 "the cluster domain is not known: give clusterDomain in the profile".to_owned(),
             );
+        }
+        if meta.id == "R21" && cx.knowledge.policies().is_none() {
+            return RuleState::NotRun("no network policy is in the evidence".to_owned());
         }
         let secs =
             self.span.map_or(0, |span| u64::try_from(span.hi.since(span.lo) / 1_000_000_000).unwrap_or(0));

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use crate::servers::Learned;
 use truename_cluster::history::{CorefileHistory, History, Kind};
+use truename_cluster::policy::Policies;
 use truename_cluster::truth::Truth;
 pub use truename_cluster::truth::{Chase, Judgement};
 use truename_model::time::SECOND;
@@ -79,6 +80,11 @@ pub trait Knowledge: Sync {
         None
     }
 
+    /// The network policies, if any was ever seen.
+    fn policies(&self) -> Option<&Policies<'_>> {
+        None
+    }
+
     /// The Corefiles in force.
     fn corefiles(&self) -> Option<&CorefileHistory> {
         None
@@ -138,6 +144,7 @@ pub struct ClusterKnowledge<'a> {
     truth: &'a Truth<'a>,
     domain: Option<Name>,
     servers: Learned,
+    policies: Option<Policies<'a>>,
 }
 
 impl<'a> ClusterKnowledge<'a> {
@@ -150,7 +157,9 @@ impl<'a> ClusterKnowledge<'a> {
         domain: Option<Name>,
     ) -> Self {
         let domain = history.facts().domain.clone().or(domain);
-        Self { history, corefiles, truth, domain, servers: Learned::default() }
+        let any = history.timelines().iter().any(|timeline| timeline.kind == Kind::Policy);
+        let policies = any.then(|| Policies::new(history));
+        Self { history, corefiles, truth, domain, servers: Learned::default(), policies }
     }
 
     /// Adds the instances that lookups name by address, for addresses of which the objects say nothing.
@@ -230,6 +239,10 @@ impl Knowledge for ClusterKnowledge<'_> {
 
     fn history(&self) -> Option<&History> {
         Some(self.history)
+    }
+
+    fn policies(&self) -> Option<&Policies<'_>> {
+        self.policies.as_ref()
     }
 
     fn corefiles(&self) -> Option<&CorefileHistory> {

@@ -2,8 +2,8 @@
 //! there; leaves: facts.
 
 use truename_model::{
-    ChangeKind, Class, Contradiction, Diagnostic, Flags, IntentOutcome, Rcode, RecordRef, Rtype, Severity,
-    Vantage,
+    ChangeKind, Class, Contradiction, Diagnostic, Flags, IntentOutcome, Object, Rcode, RecordRef, Rtype,
+    Severity, Vantage,
 };
 
 use super::changes::*;
@@ -12,7 +12,7 @@ use super::fixture::*;
 /// One attack: rule, severity, facts with the signal (true) and the same facts without it (false).
 pub(super) type Case = (&'static str, Severity, fn(bool) -> Vec<Owned>);
 
-pub(super) const CASES: [Case; 84] = [
+pub(super) const CASES: [Case; 86] = [
     ("R01", Severity::High, sweep_services),
     ("R02", Severity::High, sweep_pods),
     ("R03", Severity::High, brute_force),
@@ -31,6 +31,8 @@ pub(super) const CASES: [Case; 84] = [
     ("R09", Severity::Medium, chaos),
     ("R09", Severity::Low, any_type),
     ("R09", Severity::Medium, any_and_nsid),
+    ("R21", Severity::Medium, forbidden),
+    ("R21", Severity::High, forbidden_often),
     ("H01", Severity::Critical, false_answer),
     ("H01", Severity::Critical, false_answer_on_the_path),
     ("H01", Severity::High, false_denial),
@@ -142,6 +144,53 @@ pub(super) fn fan_out(signal: bool) -> Vec<Owned> {
         Owned::Intent(intent("guest/scan", f64::from(n), &base, IntentOutcome::ResolvedAbsolute, Rtype::A))
     }));
     facts
+}
+
+/// Services of a shop, each with a pod behind it, a policy over all of them, and who resolves them.
+pub(super) fn guarded(services: usize, kind: &str, spec: &str) -> Vec<Owned> {
+    let created = |meta, object| Owned::Change(change(-600.0, ChangeKind::Created, "", meta, object));
+    let mut facts = vec![created(meta("", "shop", &[]), Object::Namespace)];
+    facts.push(created(meta("", "guest", &[]), Object::Namespace));
+    facts.push(created(meta("guest", "scan-1", &[]), pod("10.244.1.5", "scan")));
+    let spec = serde_json::from_str(spec).unwrap();
+    facts.push(created(
+        meta("shop", "guard", &[]),
+        Object::Policy(kind.to_owned(), std::sync::Arc::new(spec)),
+    ));
+    let elsewhere = serde_json::json!({"podSelector": {"matchLabels": {"no": "pod"}}});
+    let elsewhere = Object::Policy("NetworkPolicy".to_owned(), std::sync::Arc::new(elsewhere));
+    facts.push(created(meta("guest", "other", &[]), elsewhere));
+    // A service elsewhere shows that those of all namespaces are watched.
+    facts.push(created(meta("guest", "api", &[]), service("10.96.0.99", &[])));
+    facts.push(created(meta("guest", "api-x", &[("kubernetes.io/service-name", "api")]), slice(&[])));
+    for n in 0..services {
+        let (name, address) = (format!("db{n}"), format!("10.244.2.{}", n + 1));
+        facts.push(created(meta("shop", &format!("{name}-0"), &[]), pod(&address, "db")));
+        facts
+            .push(created(meta("shop", &name, &[]), with_port(service(&format!("10.96.0.{}", n + 20), &[]))));
+        let slice = with_port(slice(&[&address]));
+        facts.push(created(
+            meta("shop", &format!("{name}-x"), &[("kubernetes.io/service-name", &name)]),
+            slice,
+        ));
+    }
+    facts.extend((0..services).map(|n| {
+        let base = format!("db{n}.shop.svc.{ZONE}");
+        Owned::Intent(intent("guest/scan", n as f64, &base, IntentOutcome::ResolvedAbsolute, Rtype::A))
+    }));
+    facts
+}
+
+fn guard(signal: bool) -> &'static str {
+    if signal { "{\"podSelector\": {}}" } else { "{\"podSelector\": {}, \"ingress\": [{}]}" }
+}
+
+pub(super) fn forbidden(signal: bool) -> Vec<Owned> {
+    guarded(1, "NetworkPolicy", guard(signal))
+}
+
+pub(super) fn forbidden_often(signal: bool) -> Vec<Owned> {
+    guarded(3, "NetworkPolicy", guard(signal))
 }
 
 pub(super) fn ports_enumerated(signal: bool) -> Vec<Owned> {

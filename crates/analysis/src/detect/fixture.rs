@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use truename_cluster::history::{History, Kind};
+use truename_cluster::policy::Policies;
 use truename_model::object::{
-    ConfigMap, Controller, EndpointSlice, Node, OwnerRef, Pod, Service, SliceEndpoint, StringMap,
+    ConfigMap, Controller, EndpointSlice, Node, OwnerRef, Pod, Service, ServicePort, SliceEndpoint,
+    SlicePort, StringMap,
 };
 use truename_model::{
     Actor, Attribution, AttributionBasis, Body, ChangeKind, ChangeSource, Class, ClockBasis, ClusterChange,
@@ -16,8 +19,6 @@ use truename_model::{
     UpstreamExchange, Vantage, Verdict, Workload, WorkloadKind,
 };
 
-use truename_cluster::history::History;
-
 use super::{Detected, Detector};
 use crate::facts::{Context, Fact};
 use crate::knowledge::{Answer, DnsRole, Judgement, Knowledge, StubConfig};
@@ -25,10 +26,13 @@ use crate::knowledge::{Answer, DnsRole, Judgement, Knowledge, StubConfig};
 pub(super) const START: i64 = 1_764_000_000_000_000_000;
 pub(super) const ZONE: &str = "cluster.local";
 
-/// What rules ask: the cluster domain, and in some tests the history.
-pub(super) struct Zone(pub(super) Option<Name>, pub(super) Option<History>);
+/// What rules ask: the cluster domain, in some tests the history, and the network policies.
+struct Zone<'a>(Option<Name>, Option<&'a History>, Option<&'a Policies<'a>>);
 
-impl Knowledge for Zone {
+impl Knowledge for Zone<'_> {
+    fn policies(&self) -> Option<&Policies<'_>> {
+        self.2
+    }
     fn owners(&self, _: IpAddr, _: Interval) -> (Attribution, Option<Interval>) {
         (Attribution::Unknown(UnknownOwner::NoSuchAddress), None)
     }
@@ -42,7 +46,7 @@ impl Knowledge for Zone {
         (DnsRole::Unknown, None)
     }
     fn history(&self) -> Option<&History> {
-        self.1.as_ref()
+        self.1
     }
     fn cluster_domain(&self) -> Option<Name> {
         self.0.clone()
@@ -330,6 +334,19 @@ pub(super) fn service(cluster_ip: &str, selector: &[(&str, &str)]) -> Object {
     })
 }
 
+/// A service or slice with one TCP port.
+pub(super) fn with_port(mut object: Object) -> Object {
+    let (name, protocol) = (String::new(), "TCP".to_owned());
+    match &mut object {
+        Object::Service(service) => {
+            service.ports.push(ServicePort { name, protocol, port: 5_432, ..Default::default() })
+        }
+        Object::EndpointSlice(slice) => slice.ports.push(SlicePort { name, protocol, port: Some(5_432) }),
+        _ => {}
+    }
+    object
+}
+
 pub(super) fn external(target: &str) -> Object {
     Object::Service(Service {
         service_type: "ExternalName".into(),
@@ -408,11 +425,16 @@ pub(super) fn run_with(facts: &[Owned], profile: &Profile) -> Detected {
 
 /// As [`run_with`], with the digests of the items in their order.
 pub(super) fn run_over(facts: &[Owned], profile: &Profile, items: &[Sha256]) -> Detected {
-    run_knowing(facts, profile, items, None)
+    run_knowing(facts, profile, items, false)
 }
 
 /// As [`run`], with the history of the changes among the facts, told by a watch that went on to the end.
 pub(super) fn run_in_history(facts: &[Owned]) -> Detected {
+    let items: Vec<Sha256> = (0..6u8).map(|n| Sha256([n; 32])).collect();
+    run_knowing(facts, &profile(), &items, true)
+}
+
+fn run_knowing(facts: &[Owned], profile: &Profile, items: &[Sha256], historical: bool) -> Detected {
     let mut history = History::new();
     for fact in facts {
         if let Owned::Change(change) = fact {
@@ -421,12 +443,9 @@ pub(super) fn run_in_history(facts: &[Owned]) -> Detected {
     }
     history.note_span(4, ChangeSource::Watch, moment(600.0));
     history.finish();
-    let items: Vec<Sha256> = (0..6u8).map(|n| Sha256([n; 32])).collect();
-    run_knowing(facts, &profile(), &items, Some(history))
-}
-
-fn run_knowing(facts: &[Owned], profile: &Profile, items: &[Sha256], history: Option<History>) -> Detected {
-    let knowledge = Zone(Some(name(ZONE)), history);
+    let policies = Policies::new(&history);
+    let any = history.timelines().iter().any(|timeline| timeline.kind == Kind::Policy);
+    let knowledge = Zone(Some(name(ZONE)), historical.then_some(&history), any.then_some(&policies));
     let replica = |text: &str| Origin { replica: Known::Given(text.to_owned()), ..Origin::default() };
     let origins = [replica("coredns-a"), replica("coredns-b"), Origin::default()];
     let cx = Context { knowledge: &knowledge, profile, origins: &origins, items };

@@ -2,7 +2,9 @@
 //! looks like an attack stays silent. Enters: facts written by hand; leaves: findings.
 
 use truename_model::profile::Suppression;
-use truename_model::{ChangeKind, Contradiction, IntentOutcome, Profile, Rcode, Rtype, RuleState, Severity};
+use truename_model::{
+    ChangeKind, Contradiction, IntentOutcome, Object, Profile, Rcode, Rtype, RuleState, Severity,
+};
 
 use super::attacks::*;
 use super::changes::*;
@@ -34,6 +36,24 @@ fn without_its_one_signal_every_rule_is_silent() {
         let found: Vec<_> = found.iter().filter(|finding| finding.rule == *rule).collect();
         assert!(found.is_empty(), "case {at} {rule}: {found:?}");
     }
+}
+
+#[test]
+fn what_policies_leave_open_forbids_nothing() {
+    let forbids = |facts: &[Owned]| run(facts).findings.iter().any(|finding| finding.rule == "R21");
+    assert!(forbids(&guarded(1, "NetworkPolicy", "{}")));
+    // A network plugin's own policy decides too; and a policy that the API server refuses.
+    assert!(!forbids(&guarded(1, "CiliumNetworkPolicy", "{}")));
+    assert!(!forbids(&guarded(1, "NetworkPolicy", "{\"unknown\": 1}")));
+    let changed = |secs: f64| {
+        let mut facts = guarded(1, "NetworkPolicy", "{}");
+        let gone = Object::Policy("NetworkPolicy".to_owned(), std::sync::Arc::new(serde_json::json!({})));
+        let change = change(secs, ChangeKind::Deleted, "", meta("shop", "guard", &[]), gone);
+        facts.insert(facts.len() - 1, Owned::Change(change));
+        facts
+    };
+    assert!(!forbids(&changed(5.0)), "around its change a policy may be enforced or not");
+    assert!(forbids(&changed(60.0)));
 }
 
 #[test]
@@ -396,7 +416,7 @@ fn a_version_told_by_watch_and_audit_is_one_finding_with_its_author() {
 #[test]
 fn rules_without_their_evidence_say_what_they_need() {
     let detected = run(&[]);
-    assert_eq!(detected.states.len(), 28);
+    assert_eq!(detected.states.len(), 29);
     assert!(matches!(&detected.states["P01"], RuleState::NotRun(why) if why.contains("packets")));
     assert!(detected.states.values().all(|state| matches!(state, RuleState::NotRun(_))));
 }

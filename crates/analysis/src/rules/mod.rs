@@ -20,6 +20,7 @@ mod r05_srv;
 mod r06_wildcard;
 mod r08_transfer;
 mod r09_chaos;
+mod r21_forbidden;
 mod ranges;
 mod who;
 mod x08_flood;
@@ -63,6 +64,7 @@ fn make(meta: &RuleMeta) -> Option<Box<dyn Rule + Send>> {
         "R06" => Box::new(r06_wildcard::Wildcard::new(own)),
         "R07" => Box::new(r06_wildcard::ModeProbe::new(own)),
         "R08" => Box::new(r08_transfer::Transfer::new(own)),
+        "R21" => Box::new(r21_forbidden::Forbidden::new(own)),
         "R09" => Box::new(r09_chaos::Chaos::new(own)),
         _ => return None,
     })

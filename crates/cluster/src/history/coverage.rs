@@ -225,8 +225,14 @@ impl Coverage {
             let instants = self.lists.keys().filter(|(of, ..)| *of == item).map(|(.., at)| *at);
             return window.lo == window.hi && instants.into_iter().any(|at| at == window.lo);
         }
-        let span = self.spans.get(&(item, source));
-        span.is_some_and(|span| span.lo <= window.lo && self.stream_end(item, source, *span) >= window.hi)
+        self.reach(item, source).is_some_and(|span| span.lo <= window.lo && span.hi >= window.hi)
+    }
+
+    /// From where to where the records of a stream reach; `None` for lists.
+    #[must_use]
+    pub fn reach(&self, item: u32, source: ChangeSource) -> Option<Interval> {
+        let span = self.spans.get(&(item, source)).filter(|_| source != ChangeSource::Snapshot)?;
+        Some(Interval { lo: span.lo, hi: self.stream_end(item, source, *span) })
     }
 
     /// Edges of the complete spans of `kind`: a claim about absence may change only there.

@@ -19,7 +19,7 @@ use super::flow::{Flow, NodeFacts, Nodes, Party, PodFacts, Protocol};
 use super::why::Why;
 use crate::history::timeline::{EVER, NEVER};
 use crate::history::{History, Kind, State, TimelineId};
-use crate::view::{View, as_pod};
+use crate::view::{View, always, as_pod};
 
 /// Which time is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub struct Answer {
     pub rulings: Vec<Ruling>,
     /// The objects it rests on, beside the policies that the rulings name.
     pub objects: Vec<ObjectRef>,
+    /// Around the window: every window inside has the same answer. `None`: do not remember it.
+    pub holds: Option<Interval>,
 }
 
 impl Answer {
@@ -85,7 +87,8 @@ impl Answer {
     #[must_use]
     pub fn unknown(why: Why) -> Self {
         let unknown = Decision::Unknown;
-        Self { decision: unknown, known: unknown, open: vec![why], rulings: Vec::new(), objects: Vec::new() }
+        let (rulings, objects) = (Vec::new(), Vec::new());
+        Self { decision: unknown, known: unknown, open: vec![why], rulings, objects, holds: None }
     }
 }
 
@@ -94,7 +97,8 @@ impl Answer {
 pub struct Policies<'h> {
     history: &'h History,
     by_namespace: BTreeMap<&'h str, Vec<TimelineId>>,
-    read: HashMap<RecordRef, Policy, FixedState>,
+    /// By timeline too: one record may tell of many objects.
+    read: HashMap<(TimelineId, RecordRef), Policy, FixedState>,
     nodes: Vec<TimelineId>,
     by_nodes: bool,
     streams: BTreeMap<&'h str, BTreeSet<(u32, ChangeSource)>>,
@@ -120,7 +124,7 @@ impl<'h> Policies<'h> {
                         .entries
                         .iter()
                         .filter_map(|entry| entry.state.as_ref())
-                        .for_each(|state| policies.take(state));
+                        .for_each(|state| policies.take(id, state));
                 }
                 Kind::Node => policies.nodes.push(id),
                 _ => {}
@@ -135,12 +139,12 @@ impl<'h> Policies<'h> {
         policies
     }
 
-    fn take(&mut self, state: &State) {
+    fn take(&mut self, id: TimelineId, state: &State) {
         if let Object::Policy(kind, spec) = &*state.object
             && let Some(policy) = Policy::read(kind, &state.meta, spec)
         {
             self.by_nodes |= matches!(&policy.content, Content::Admin(admin) if admin.asks_for_nodes());
-            self.read.insert(state.record, policy);
+            self.read.insert((id, state.record), policy);
         }
     }
 
@@ -173,6 +177,7 @@ impl<'h> Policies<'h> {
         }
         let edges = edges_within(view.edges(), window);
         let mut answer = gather(rulings, missing, edges);
+        answer.holds = self.stretch(&view, window);
         answer.objects = objects.into_iter().filter(|object| !is_policy(object)).collect();
         let gaps = self.gaps(&view, question.when, unlisted);
         if !gaps.is_empty() {
@@ -182,6 +187,27 @@ impl<'h> Policies<'h> {
         answer.open.sort_unstable();
         answer.open.dedup();
         answer
+    }
+
+    /// The stretch around the window in which nothing changes that a view looked at, nor what the evidence covers.
+    pub(super) fn stretch(&self, view: &View<'_>, window: Interval) -> Option<Interval> {
+        let coverage = self.history.coverage();
+        let told =
+            self.streams.values().flatten().filter_map(|(item, source)| coverage.reach(*item, *source));
+        let covered = [Kind::Pod, Kind::Node].into_iter().flat_map(|kind| coverage.edges(kind));
+        let edges = view.edges().chain(covered).chain(told.flat_map(|span| [span.lo, span.hi]));
+        let mut held = always();
+        // Bounds are inclusive, so what holds up to an edge may change at it and right after it.
+        for edge in edges.flat_map(|edge| [edge, edge.plus(1)]) {
+            if edge <= window.lo {
+                held.lo = held.lo.max(edge);
+            } else if edge > window.hi {
+                held.hi = held.hi.min(edge.plus(-1));
+            } else {
+                return None;
+            }
+        }
+        Some(held)
     }
 
     /// The ruling of one world, and the namespace of the destination if it is a pod.
@@ -253,8 +279,8 @@ impl<'h> Policies<'h> {
     fn in_force(&self, view: &mut View<'h>, source: &str, destination: Option<&str>) -> Vec<&Policy> {
         let namespaces = BTreeSet::from(["", source, destination.unwrap_or_default()]);
         let ids = namespaces.iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten();
-        let states = ids.filter_map(|id| view.state(*id)).collect::<Vec<_>>();
-        states.into_iter().filter_map(|state| self.read.get(&state.record)).collect()
+        let states = ids.filter_map(|id| Some((*id, view.state(*id)?.record))).collect::<Vec<_>>();
+        states.iter().filter_map(|of| self.read.get(of)).collect()
     }
 
     /// The nodes that the rules may ask for: all of them, or those of the pods in question.
@@ -363,5 +389,5 @@ fn gather(rulings: BTreeMap<Decision, Ruling>, missing: BTreeSet<Why>, edges: Ve
     }
     open.extend(missing);
     let rulings = rulings.into_values().collect();
-    Answer { decision, known: decision, open, rulings, objects: Vec::new() }
+    Answer { decision, known: decision, open, rulings, objects: Vec::new(), holds: None }
 }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use truename_model::object::{EndpointSlice, ObjectRef, Service, ServicePort, SliceEndpoint};
+use truename_model::time::Interval;
 
 use super::asof::{Answer, Policies, Question, Target, When, edges_within};
 use super::decide::Decision;
 use super::flow::Protocol;
 use super::why::Why;
-use crate::history::Kind;
+use crate::history::{Kind, SERVICE_NAME, State};
 use crate::view::{View, as_service, as_slice};
 
 /// A question about a Service.
@@ -69,6 +70,8 @@ pub struct ServiceAnswer {
     pub endpoints: Vec<Reach>,
     /// The Service and slices it rests on.
     pub objects: Vec<ObjectRef>,
+    /// As for each answer: the stretch around the window in which every window has the same answer.
+    pub holds: Option<Interval>,
 }
 
 impl Policies<'_> {
@@ -101,7 +104,12 @@ impl Policies<'_> {
         }
         open.sort_unstable();
         open.dedup();
-        ServiceAnswer { decision, known, open, endpoints, objects: found.objects }
+        let mut each = endpoints.iter().map(|reach| reach.answer.holds);
+        let holds = each.try_fold(found.holds, |all, one| {
+            let (all, one) = (all?, one?);
+            Some(Some(Interval { lo: all.lo.max(one.lo), hi: all.hi.min(one.hi) }))
+        });
+        ServiceAnswer { decision, known, open, endpoints, objects: found.objects, holds: holds.flatten() }
     }
 
     /// The endpoints of the asked ports in any world of the window, and whether they are there in all of them.
@@ -132,7 +140,8 @@ impl Policies<'_> {
         }
         let endpoints: Vec<_> =
             seen.into_iter().map(|(endpoint, count)| (endpoint, count == worlds)).collect();
-        Found { endpoints, edges: edges_within(view.edges(), window), open, objects }
+        let holds = self.stretch(&view, window);
+        Found { endpoints, edges: edges_within(view.edges(), window), open, objects, holds }
     }
 }
 
@@ -141,6 +150,7 @@ struct Found {
     edges: Vec<truename_model::Nanos>,
     open: Vec<Why>,
     objects: Vec<ObjectRef>,
+    holds: Option<Interval>,
 }
 
 fn overall(endpoints: &[Reach], open: &mut Vec<Why>, of: impl Fn(&Answer) -> Decision) -> Decision {
@@ -171,10 +181,8 @@ fn world(view: &mut View<'_>, question: &ServiceQuestion<'_>) -> Result<Vec<Endp
     if ports.is_empty() && (question.port.is_some() || question.protocol.is_some()) {
         return Err(Why::NoEndpoint);
     }
-    let ids = view.history().slices_of(namespace.as_bytes(), name.as_bytes());
-    let slices = view.states(ids);
     let mut endpoints = Vec::new();
-    for slice in slices.iter().filter_map(|state| as_slice(state)) {
+    for slice in slices(view, namespace, name) {
         let ready =
             slice.endpoints.iter().filter(|one| service.publish_not_ready || one.ready != Some(false));
         for endpoint in ready {
@@ -182,6 +190,21 @@ fn world(view: &mut View<'_>, question: &ServiceQuestion<'_>) -> Result<Vec<Endp
         }
     }
     Ok(endpoints)
+}
+
+/// The slices of a service in this world; its Endpoints, where the evidence holds no slice of it.
+fn slices<'h>(view: &mut View<'h>, namespace: &str, name: &str) -> Vec<&'h EndpointSlice> {
+    let ids = view.history().slices_of(namespace.as_bytes(), name.as_bytes());
+    let states = view.states(ids);
+    let new = |state: &&&State| as_slice(state).is_some_and(|slice| !slice.legacy);
+    let legacy = states.iter().filter(new).count() == 0 && !states.is_empty();
+    // Another slice could add an endpoint.
+    view.whole(if legacy { Kind::Endpoints } else { Kind::Slice });
+    let of_it = |state: &&'h State| {
+        legacy || state.meta.labels.get(SERVICE_NAME).is_some_and(|service| service == name)
+    };
+    let mine = states.into_iter().filter(of_it).filter_map(as_slice);
+    mine.filter(|slice| slice.legacy == legacy).collect()
 }
 
 fn asked(port: &ServicePort, question: &ServiceQuestion<'_>) -> bool {

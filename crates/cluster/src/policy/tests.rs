@@ -450,6 +450,18 @@ fn object(kind: &str, spec: Value) -> Object {
     Object::Policy(kind.to_owned(), std::sync::Arc::new(spec))
 }
 
+#[test]
+fn policies_that_one_record_tells_of_are_kept_apart() {
+    let mut told = shop();
+    let aside = json!({"podSelector": {"matchLabels": {"a": "b"}}});
+    told.watch(2_000, Created, meta("shop", "aside"), object("NetworkPolicy", aside));
+    let record = told.changes.iter().find(|change| change.meta.name == "shut").unwrap().record;
+    told.changes.last_mut().unwrap().record = record;
+    for (when, expected) in [(10_000, Allowed), (30_000, Denied)] {
+        assert_eq!(ask(&told, at(when)).decision, expected, "{when}");
+    }
+}
+
 /// A shop with a web pod and a database behind a service, a policy that shuts the database from 20 s to 40 s.
 fn shop() -> Told {
     let mut told = Told::new();
