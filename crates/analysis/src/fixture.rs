@@ -239,6 +239,10 @@ impl Knowledge for Small {
         (Judgement::Verdict(verdict), Some(ALWAYS))
     }
 
+    fn is_alias(&self, alias: &Name, target: &Name, _: Interval) -> bool {
+        (alias, target) == (&name("db.shop.svc.cluster.local"), &name("www.example.com"))
+    }
+
     fn stub(&self, workload: &Workload, _: Interval) -> Option<StubConfig> {
         crate::intent::by_namespace(&workload.namespace, &Some(name("cluster.local")))
     }

@@ -91,24 +91,78 @@ enum Place {
 }
 
 struct Client {
+    // Part of the keys under which its open intents are filed.
+    id: u64,
     config: Arc<StubConfig>,
-    open: SmallVec<[OpenRef; 2]>,
+    open: u32,
+    /// Open intents that are past the cluster's own suffixes.
+    deep: u32,
 }
 
-/// An open intent as its client knows it: enough to see that a name has nothing to do with it.
-#[derive(Clone, Copy)]
-struct OpenRef {
-    index: u32,
-    // Hashes of its base and of the last name tried.
-    base: u64,
-    tried: u64,
+/// What a lookup needs of its client.
+#[derive(Clone)]
+struct Asker {
+    id: u64,
+    config: Arc<StubConfig>,
+    deep: bool,
 }
 
-/// Open intents of one client.
+/// Ways to cut a name: octets in front, and their hash as a name.
+type Prefixes = SmallVec<[(usize, u64); 12]>;
+
+/// Indexes of open intents.
 type Near = SmallVec<[u32; 8]>;
+
+/// Open intents by client and name, so that a lookup looks only at those that it may go on with: a busy client has
+/// thousands open.
+#[derive(Default)]
+struct Files {
+    filed: HashMap<u64, SmallVec<[u32; 2]>, FixedState>,
+}
+
+/// As which name an intent is filed.
+#[derive(Clone, Copy)]
+enum Drawer {
+    Base,
+    /// Its first search step, which may turn out to be a name as given.
+    Tried,
+}
+
+impl Files {
+    /// Two names may share a key: who reads it compares the names.
+    fn key(client: u64, drawer: Drawer, name: u64) -> u64 {
+        let odd = match drawer {
+            Drawer::Base => 0x9e37_79b9_7f4a_7c15,
+            Drawer::Tried => 0xc2b2_ae3d_27d4_eb4f,
+        };
+        (name ^ client.rotate_left(32)).wrapping_mul(odd)
+    }
+
+    fn at(&self, key: u64) -> &[u32] {
+        self.filed.get(&key).map_or(&[], SmallVec::as_slice)
+    }
+
+    fn put(&mut self, key: u64, index: u32) {
+        self.filed.entry(key).or_default().push(index);
+    }
+
+    fn remove(&mut self, key: u64, index: u32) {
+        if let hashbrown::hash_map::Entry::Occupied(mut entry) = self.filed.entry(key) {
+            entry.get_mut().retain(|known| *known != index);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+    }
+}
 
 struct Open {
     key: ClientKey,
+    // Order of starting.
+    serial: u64,
+    // Where it is filed.
+    files: SmallVec<[u64; 3]>,
+    deep: bool,
     base: Name,
     absolute_first: bool,
     /// Nothing but the name as given was asked so far, and no walk was expected.
@@ -134,6 +188,9 @@ struct Open {
 /// The collapse.
 pub struct Intents {
     clients: HashMap<ClientKey, Client, FixedState>,
+    files: Files,
+    // Clients and intents are numbered as they come.
+    numbered: u64,
     slots: Vec<Option<Open>>,
     free: Vec<u32>,
     live: usize,
@@ -157,6 +214,8 @@ impl Intents {
     pub fn with_bound(open_max: usize) -> Self {
         Self {
             clients: HashMap::with_hasher(FixedState::with_seed(21)),
+            files: Files::default(),
+            numbered: 0,
             slots: Vec::new(),
             free: Vec::new(),
             live: 0,
@@ -187,12 +246,13 @@ impl Intents {
         let (Some(ip), Some(asked)) = (transaction.client_ip(), transaction.asked.interval()) else { return };
         self.expire(asked.lo, out);
         let key = ClientKey { workload: judged.attribution.exact().cloned(), ip };
-        let config = self.config(&key, asked, knowledge);
-        let candidates = places(&transaction.question.name, &config, &self.learned);
-        let near = self.near(&key, &transaction.question.name);
-        let index = match self.attach(&key, &near, &config, transaction, &candidates, asked) {
+        let asker = self.asker(&key, asked, knowledge);
+        let name = &transaction.question.name;
+        let candidates = places(name, &asker.config, &self.learned);
+        let prefixes: Prefixes = name.prefixes().collect();
+        let index = match self.attach(&key, &asker, &prefixes, transaction, &candidates, asked) {
             Some(index) => index,
-            None => self.start(&key, &config, transaction, &candidates, asked),
+            None => self.start(&key, &asker, transaction, &candidates, asked),
         };
         self.step(&key, index, judged, asked);
         while self.live > self.open_max {
@@ -209,9 +269,9 @@ impl Intents {
         }
     }
 
-    fn config(&mut self, key: &ClientKey, at: Interval, knowledge: &dyn Knowledge) -> Arc<StubConfig> {
+    fn asker(&mut self, key: &ClientKey, at: Interval, knowledge: &dyn Knowledge) -> Asker {
         if let Some(client) = self.clients.get(key) {
-            return Arc::clone(&client.config);
+            return Asker { id: client.id, config: Arc::clone(&client.config), deep: client.deep > 0 };
         }
         let told = key.workload.as_ref().and_then(|workload| {
             knowledge.stub(workload, at).or_else(|| by_namespace(&workload.namespace, &domain(knowledge)))
@@ -223,37 +283,41 @@ impl Intents {
             }
         };
         if self.clients.len() >= CLIENTS_MAX {
-            self.clients.retain(|_, client| !client.open.is_empty());
+            self.clients.retain(|_, client| client.open > 0);
         }
-        let client = Client { config: Arc::clone(&config), open: SmallVec::new() };
+        self.numbered += 1;
+        let client = Client { id: self.numbered, config: Arc::clone(&config), open: 0, deep: 0 };
         self.clients.insert(key.clone(), client);
-        config
+        Asker { id: self.numbered, config, deep: false }
     }
 
-    /// Open intents of the client whose base or last name begins `name`, oldest first: no other can go on with it.
-    fn near(&self, key: &ClientKey, name: &Name) -> Near {
-        let Some(client) = self.clients.get(key).filter(|client| !client.open.is_empty()) else {
-            return Near::new();
-        };
-        let prefixes: SmallVec<[u64; 12]> = name.prefixes().map(|(_, hash)| hash).collect();
-        let begins = |open: &&OpenRef| prefixes.iter().any(|hash| *hash == open.base || *hash == open.tried);
-        client.open.iter().filter(begins).map(|open| open.index).collect()
+    /// Open intents of the client whose base is what stands in front of one of these cuts.
+    fn with_base(&self, asker: &Asker, prefixes: &Prefixes, cut: impl Fn(usize) -> bool) -> Near {
+        let keys = prefixes.iter().filter(|(len, _)| cut(*len));
+        keys.flat_map(|(_, hash)| self.files.at(Files::key(asker.id, Drawer::Base, *hash))).copied().collect()
+    }
+
+    fn newest_first(&self, near: &mut Near) {
+        let serial =
+            |index: &u32| self.slots.get(*index as usize).and_then(Option::as_ref).map(|open| open.serial);
+        near.sort_unstable_by_key(|index| std::cmp::Reverse(serial(index)));
     }
 
     /// The open intent that this lookup continues.
     fn attach(
         &mut self,
         key: &ClientKey,
-        near: &Near,
-        config: &StubConfig,
+        asker: &Asker,
+        prefixes: &Prefixes,
         transaction: &Transaction,
         candidates: &[(usize, Place)],
         asked: Interval,
     ) -> Option<u32> {
+        let near = self.with_base(asker, prefixes, |len| candidates.iter().any(|(prefix, _)| *prefix == len));
         let question = &transaction.question;
         let port = transaction.client.map_or(0, |client| client.port);
         let mut best: Option<((usize, bool, Nanos, u32), Place)> = None;
-        for &index in near {
+        for &index in &near {
             let Some(open) = self.slots.get(index as usize).and_then(Option::as_ref) else { continue };
             let place = candidates.iter().find(|(prefix, place)| {
                 is_prefix(&open.base, &question.name, *prefix) && open.goes_on(*place, question.rtype, asked)
@@ -270,30 +334,36 @@ impl Intents {
             self.slots.get_mut(index as usize)?.as_mut()?.move_to(place);
             return Some(index);
         }
-        self.rebased(near, config, transaction, candidates, asked)
-            .or_else(|| self.beyond(key, near, transaction, asked))
+        self.rebased(asker, prefixes, transaction, candidates, asked)
+            .or_else(|| self.beyond(key, asker, prefixes, transaction, asked))
     }
 
     /// A name with `ndots` dots that itself ends in a suffix was taken for a search step; its walk shows what it was.
     fn rebased(
         &mut self,
-        near: &Near,
-        config: &StubConfig,
+        asker: &Asker,
+        prefixes: &Prefixes,
         transaction: &Transaction,
         candidates: &[(usize, Place)],
         asked: Interval,
     ) -> Option<u32> {
         let first = candidates.iter().find(|(_, place)| *place == Place::Search(0))?;
-        for &index in near.iter().rev() {
+        let (_, hash) = prefixes.iter().find(|(len, _)| *len == first.0)?;
+        let mut near = Near::from_slice(self.files.at(Files::key(asker.id, Drawer::Tried, *hash)));
+        self.newest_first(&mut near);
+        for index in near {
             let open = self.slots.get_mut(index as usize)?.as_mut()?;
             let fits = open.places == 1
                 && !open.absolute_first
                 && open.resolved.is_none()
                 && is_prefix(&open.tried, &transaction.question.name, first.0)
-                && dots(&open.tried) >= usize::from(config.ndots)
+                && dots(&open.tried) >= usize::from(asker.config.ndots)
                 && asked.lo.since(open.last.hi) <= PATIENCE;
             if fits {
                 open.base = open.tried.clone();
+                let file = Files::key(asker.id, Drawer::Base, open.base.stable_hash());
+                open.files.push(file);
+                self.files.put(file, index);
                 open.absolute_first = true;
                 open.place = Place::Absolute;
                 open.move_to(Place::Search(0));
@@ -307,18 +377,24 @@ impl Intents {
     fn beyond(
         &mut self,
         key: &ClientKey,
-        near: &Near,
+        asker: &Asker,
+        prefixes: &Prefixes,
         transaction: &Transaction,
         asked: Interval,
     ) -> Option<u32> {
+        if !asker.deep {
+            return None;
+        }
         let name = &transaction.question.name;
-        for &index in near.iter().rev() {
+        let mut near = self.with_base(asker, prefixes, |_| true);
+        self.newest_first(&mut near);
+        for index in near {
             let open = self.slots.get_mut(index as usize)?.as_mut()?;
             let Place::Search(at) = open.place else { continue };
             let prefix = open.base.wire().len() - 1;
             let whole = name.wire().len() > prefix + 1 && is_prefix(&open.base, name, prefix);
             let failed = open.here.iter().all(|(_, class)| *class == Class::NxDomain);
-            if !whole || at < 2 || !failed || asked.lo.since(open.last.hi) > TYPICAL {
+            if !whole || !open.is_deep() || !failed || asked.lo.since(open.last.hi) > TYPICAL {
                 continue;
             }
             let Some(suffix) = suffix_of(name, prefix) else { continue };
@@ -355,21 +431,30 @@ impl Intents {
     fn start(
         &mut self,
         key: &ClientKey,
-        config: &StubConfig,
+        asker: &Asker,
         transaction: &Transaction,
         candidates: &[(usize, Place)],
         asked: Interval,
     ) -> u32 {
         let name = &transaction.question.name;
-        let ndots = usize::from(config.ndots);
+        let ndots = usize::from(asker.config.ndots);
         let searched = candidates.iter().find_map(|&(prefix, place)| {
             let base = (place == Place::Search(0)).then(|| base_of(name, prefix)).flatten()?;
             (dots(&base) < ndots).then_some((base, place))
         });
         let (base, place) = searched.unwrap_or_else(|| (name.clone(), Place::Absolute));
         let absolute_first = place == Place::Absolute && dots(&base) >= ndots;
+        let mut files: SmallVec<[u64; 3]> =
+            SmallVec::from_iter([Files::key(asker.id, Drawer::Base, base.stable_hash())]);
+        if place != Place::Absolute && dots(name) >= ndots {
+            files.push(Files::key(asker.id, Drawer::Tried, name.stable_hash()));
+        }
+        self.numbered += 1;
         let open = Open {
             key: key.clone(),
+            serial: self.numbered,
+            files,
+            deep: false,
             base,
             absolute_first,
             place,
@@ -388,29 +473,29 @@ impl Intents {
             steps: Vec::new(),
             deadline: i64::MIN,
         };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index as usize] = Some(open);
-                index
-            }
-            None => {
-                self.slots.push(Some(open));
-                (self.slots.len() - 1) as u32
-            }
-        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            (self.slots.len() - 1) as u32
+        });
+        for &file in &open.files {
+            self.files.put(file, index);
+        }
+        self.slots[index as usize] = Some(open);
         self.live += 1;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.open += 1;
+        }
         index
     }
 
     fn step(&mut self, key: &ClientKey, index: u32, judged: &Arc<Judged>, asked: Interval) {
         let Some(open) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
         open.take(judged, asked);
-        if let Some(client) = self.clients.get_mut(key) {
-            let own = OpenRef { index, base: open.base.stable_hash(), tried: open.tried.stable_hash() };
-            match client.open.iter_mut().rev().find(|known| known.index == index) {
-                Some(known) => *known = own,
-                None => client.open.push(own),
-            }
+        if open.is_deep() != open.deep
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            open.deep = !open.deep;
+            client.deep = if open.deep { client.deep + 1 } else { client.deep.saturating_sub(1) };
         }
         let due = open.due();
         // One entry per intent: a later deadline is found when the earlier one comes up.
@@ -453,9 +538,13 @@ impl Intents {
         let Some(open) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
         self.live -= 1;
         self.free.push(index);
+        for &file in &open.files {
+            self.files.remove(file, index);
+        }
         let mut walk = 0;
         if let Some(client) = self.clients.get_mut(&open.key) {
-            client.open.retain(|known| known.index != index);
+            client.open = client.open.saturating_sub(1);
+            client.deep = client.deep.saturating_sub(u32::from(open.deep));
             walk = client.config.search.len();
         }
         if let Some(intent) = open.into_intent(walk) {
@@ -480,6 +569,11 @@ impl Open {
             return false;
         }
         self.order(place) > self.order(self.place)
+    }
+
+    /// Past the cluster's own suffixes: only a node's suffix or the name as given can follow.
+    fn is_deep(&self) -> bool {
+        matches!(self.place, Place::Search(at) if at >= 2)
     }
 
     fn order(&self, place: Place) -> u16 {

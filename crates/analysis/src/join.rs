@@ -23,6 +23,7 @@ use truename_model::{
 
 use crate::compare::agree;
 use crate::exchange::{Closed, Exchanges};
+use crate::knowledge::{ALWAYS, Knowledge};
 use crate::replica::{Leg, ReplicaId, Replicas};
 
 /// How long a lookup stays open after it was asked: two tries of a stub (5 s each) and a little.
@@ -35,6 +36,9 @@ const BUCKET_BITS: u32 = 26;
 const OPEN_MAX: usize = 1 << 17;
 /// Bound on distinct responses kept per lookup.
 const RESPONSES_MAX: usize = 6;
+/// Open lookups of one client address, port and id that are told apart by their question. A stub has one or two; who
+/// sends more must not make every lookup walk over all of them.
+const CROWD_MAX: usize = 64;
 const NONE: u32 = u32::MAX;
 /// Stands for whoever asks where nothing tells the leg.
 const UNPLACED: ReplicaId = ReplicaId(u32::MAX);
@@ -70,6 +74,8 @@ pub struct JoinStats {
     pub unjoined: u64,
     /// Replies of upstreams to sockets without a known query.
     pub stray_replies: u64,
+    /// Messages that were not looked for in other vantages: too many open lookups share their address, port and id.
+    pub crowded: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,7 +112,8 @@ struct Entry {
 }
 
 /// The join.
-pub struct Joiner {
+pub struct Joiner<'a> {
+    knowledge: &'a dyn Knowledge,
     // Boxed: an entry is several hundred octets, and moves when it closes.
     entries: Vec<Option<Box<Entry>>>,
     free: Vec<u32>,
@@ -132,17 +139,18 @@ fn race(mut closed: Closed) -> Option<Closed> {
     raced.then_some(closed)
 }
 
-impl Default for Joiner {
-    fn default() -> Self {
-        Self::with_bound(OPEN_MAX)
+impl<'a> Joiner<'a> {
+    /// A join that asks `knowledge` which names are aliases.
+    #[must_use]
+    pub fn new(knowledge: &'a dyn Knowledge) -> Self {
+        Self::with_bound(knowledge, OPEN_MAX)
     }
-}
 
-impl Joiner {
     /// A join that holds at most about `open_max` lookups.
     #[must_use]
-    pub fn with_bound(open_max: usize) -> Self {
+    pub fn with_bound(knowledge: &'a dyn Knowledge, open_max: usize) -> Self {
         Self {
+            knowledge,
             entries: Vec::new(),
             free: Vec::new(),
             live: 0,
@@ -259,9 +267,13 @@ impl Joiner {
             _ => replicas.of_server(observation.origin, dns),
         };
         let key = conversation(replicas.cluster(observation.origin), dns.client, dns.id);
-        let index = match key.and_then(|key| self.find(key, dns, observation)) {
-            Some(index) => index,
-            None => self.open_entry(key.unwrap_or(NOBODY), observation, dns, at),
+        let index = match key.map_or(Found::None, |key| self.find(key, dns, observation)) {
+            Found::Open(index) => index,
+            Found::None => self.open_entry(key.unwrap_or(NOBODY), observation, dns, at),
+            Found::Crowd => {
+                self.stats.crowded += 1;
+                self.open_entry(NOBODY, observation, dns, at)
+            }
         };
         let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_deref_mut) else { return };
         entry.add(observation, dns, at, replica);
@@ -273,16 +285,18 @@ impl Joiner {
     }
 
     /// The open lookup of this conversation and question.
-    fn find(&self, key: Conversation, dns: &DnsEvent, observation: &Observation) -> Option<u32> {
-        let mut index = *self.heads.get(&key)?;
+    fn find(&self, key: Conversation, dns: &DnsEvent, observation: &Observation) -> Found {
+        let Some(&(mut index)) = self.heads.get(&key) else { return Found::None };
+        let mut others = 0;
         while let Some(entry) = self.entries.get(index as usize).and_then(Option::as_deref) {
             let same = dns.body.question.as_ref().is_none_or(|question| entry.tx.question == *question);
             if same && !entry.is_over(observation, dns) {
-                return Some(index);
+                return Found::Open(index);
             }
             index = entry.next;
+            others += 1;
         }
-        None
+        if others < CROWD_MAX { Found::None } else { Found::Crowd }
     }
 
     fn open_entry(
@@ -364,7 +378,7 @@ impl Joiner {
         let Some((mut entry, mut others)) = self.take(index) else { return };
         let mut questions: SmallVec<[Question; 2]> = SmallVec::new();
         // By the log's clock, which reads the outer line last, an inner lookup may seem to begin first.
-        while let Some(outer) = self.first_of(others, &|other| is_inner(other, &entry)) {
+        while let Some(outer) = self.first_of(others, &|other| is_inner(other, &entry, self.knowledge)) {
             let Some((mut outer, rest)) = self.take(outer) else { break };
             others = rest;
             self.stats.inner += 1;
@@ -373,7 +387,7 @@ impl Joiner {
             outer.asked.1.lo = outer.asked.1.lo.min(entry.asked.1.lo);
             entry = outer;
         }
-        while let Some(inner) = self.first_of(others, &|other| is_inner(&entry, other)) {
+        while let Some(inner) = self.first_of(others, &|other| is_inner(&entry, other, self.knowledge)) {
             let Some((inner, rest)) = self.take(inner) else { break };
             others = rest;
             self.stats.inner += 1;
@@ -471,7 +485,7 @@ impl Joiner {
         let replica = replicas.of_server(observation.origin, dns);
         let mut next = Joined { transaction: Arc::new(transaction), replica };
         if let Some(before) = self.timeless.remove(&observation.record.item) {
-            if follows_inner(&before.transaction, &next.transaction) {
+            if follows_inner(&before.transaction, &next.transaction, self.knowledge) {
                 self.stats.inner += 1;
                 let records = &mut Arc::make_mut(&mut next.transaction).records;
                 records.extend_from_slice(&before.transaction.records);
@@ -495,6 +509,12 @@ impl Joiner {
         }
         out.lookups.extend(std::mem::take(&mut self.timeless).into_values());
     }
+}
+
+enum Found {
+    Open(u32),
+    None,
+    Crowd,
 }
 
 const NOBODY: Conversation = Conversation { ip: 0, cluster: u32::MAX, port: 0, id: 0 };
@@ -756,25 +776,29 @@ fn hint_rank(vantage: Vantage, hints: &Hints) -> u8 {
 }
 
 /// A lookup that the server itself made while it answered `outer`: it repeats client, port and id, and was never on the
-/// client's wire (answer-truth-measured §7).
-fn is_inner(outer: &Entry, inner: &Entry) -> bool {
-    if inner.on_wire || inner.tx.question.name == outer.tx.question.name {
+/// client's wire (answer-truth-measured §7). These a client chooses freely, so the alias must be shown: by the answer,
+/// or where it was not seen by the objects of that time. Else they are two lookups.
+fn is_inner(outer: &Entry, inner: &Entry, knowledge: &dyn Knowledge) -> bool {
+    let (name, target) = (&outer.tx.question.name, &inner.tx.question.name);
+    if inner.on_wire || target == name {
         return false;
     }
-    let aliased = outer.responses.iter().any(|response| has_target(response, &inner.tx.question.name));
+    let answered = outer.responses.iter().any(|response| has_target(response, target));
     let unseen = !outer.responses.iter().any(|response| response.body.sections_seen);
     let same_kind = inner.tx.id != 0 && inner.tx.question.rtype == outer.tx.question.rtype;
-    if !aliased && (!unseen || !same_kind) {
+    if !answered && (!unseen || !same_kind) {
         return false;
     }
     // The log's clock lags behind the packets' by what its reader took.
-    let around = outer.window().widened(if aliased { SECOND } else { MILLI });
+    let around = outer.window().widened(if answered { SECOND } else { MILLI });
     let end = inner.answered.map_or(inner.asked.1, |(_, at)| at);
     // Without sections either could be the other's: the inner line is written first and took no longer.
-    if !aliased && (end.hi > outer.window().hi || inner.tx.duration_ns > outer.tx.duration_ns) {
+    if !answered && (end.hi > outer.window().hi || inner.tx.duration_ns > outer.tx.duration_ns) {
         return false;
     }
-    inner.asked.1.hi >= around.lo && end.lo <= around.hi
+    inner.asked.1.hi >= around.lo
+        && end.lo <= around.hi
+        && (answered || knowledge.is_alias(name, target, around))
 }
 
 fn has_target(response: &Response, name: &Name) -> bool {
@@ -782,16 +806,17 @@ fn has_target(response: &Response, name: &Name) -> bool {
 }
 
 /// Without times: the inner line is written directly before the outer one and took no longer.
-fn follows_inner(before: &Transaction, outer: &Transaction) -> bool {
-    let aliased = outer.response.as_ref().is_some_and(|r| has_target(r, &before.question.name));
+fn follows_inner(before: &Transaction, outer: &Transaction, knowledge: &dyn Knowledge) -> bool {
+    let (name, target) = (&outer.question.name, &before.question.name);
+    let answered = outer.response.as_ref().is_some_and(|r| has_target(r, target));
     let unseen = outer.response.as_ref().is_some_and(|r| !r.body.sections_seen);
     before.client.is_some()
         && before.client == outer.client
         && before.id == outer.id
-        && before.question.name != outer.question.name
+        && name != target
         && before.question.rtype == outer.question.rtype
         && before.duration_ns <= outer.duration_ns
-        && (aliased || (unseen && before.id != 0))
+        && (answered || (unseen && before.id != 0 && knowledge.is_alias(name, target, ALWAYS)))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ fn run_with(
 ) -> (Vec<Joined>, Vec<Closed>, JoinStats) {
     let origins = vec![Origin::default(); 8];
     let mut replicas = Replicas::new(knowledge, &origins);
-    let mut join = Joiner::default();
+    let mut join = Joiner::new(knowledge);
     let mut out = Output::default();
     let mut sorted: Vec<_> = messages.iter().map(|m| m.0.clone()).collect();
     sorted.sort_by_key(|o| o.at.interval().map_or(i64::MAX, |at| at.lo.0));
@@ -142,6 +142,28 @@ fn without_times_the_inner_line_stands_before_the_outer_one() {
     assert_eq!(lookups[0].transaction.question.name, name(outer));
     assert_eq!(lookups[0].transaction.asked, ObservedAt::OrderOnly);
     assert_eq!(run(&lines(8)).0.len(), 2);
+}
+
+/// Port and id are the client's choice: a sweep with one pair of them is still a sweep.
+#[test]
+fn lookups_with_one_port_and_id_are_one_only_where_an_alias_is_shown() {
+    let name_of = |n: u32| format!("s{n}.shop.svc.cluster.local");
+    let names: Vec<String> = (0..40).map(name_of).collect();
+    let lines: Vec<_> = names.iter().map(|name| log(5.0, POD, 7, name, 5.0)).collect();
+    let (lookups, _, stats) = run(&lines);
+    assert_eq!((lookups.len(), stats.inner, stats.crowded), (40, 0, 0));
+    let timeless: Vec<_> = names.iter().map(|name| log(5.0, POD, 7, name, 5.0).timeless()).collect();
+    assert_eq!(run(&timeless).0.len(), 40);
+}
+
+/// However many: they neither vanish nor cost a walk over all of them each.
+#[test]
+fn a_crowd_of_lookups_with_one_port_and_id_stays_whole_and_is_told() {
+    let names: Vec<String> = (0..5_000).map(|n| format!("s{n}.example.com")).collect();
+    let lines: Vec<_> = names.iter().map(|name| log(5.0, POD, 7, name, 5.0)).collect();
+    let (lookups, _, stats) = run(&lines);
+    assert_eq!(lookups.len(), 5_000);
+    assert_eq!(stats.crowded, 5_000 - 64);
 }
 
 #[test]
@@ -404,7 +426,7 @@ fn clusters_are_never_joined() {
         origin.cluster = truename_model::Known::Given(cluster.to_owned());
     }
     let mut replicas = Replicas::new(&NoKnowledge, &origins);
-    let mut join = Joiner::default();
+    let mut join = Joiner::new(&Small);
     let mut out = Output::default();
     for m in [cq(0.0, POD, 7, N), pq(0.1, POD, 7, N)] {
         let Event::Dns(dns) = &m.0.event else { continue };
@@ -433,7 +455,7 @@ fn without_objects_the_upstream_leg_shows_itself() {
 fn a_flood_stays_within_the_bound_and_is_counted() {
     let origins = vec![Origin::default(); 8];
     let mut replicas = Replicas::new(&NoKnowledge, &origins);
-    let mut join = Joiner::with_bound(1_000);
+    let mut join = Joiner::with_bound(&Small, 1_000);
     let mut out = Output::default();
     let mut left = 0;
     for n in 0..20_000u32 {

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 
 use crate::servers::Learned;
 use truename_cluster::history::{CorefileHistory, History, Kind};
+use truename_cluster::names;
 use truename_cluster::policy::Policies;
-use truename_cluster::truth::Truth;
 pub use truename_cluster::truth::{Chase, Judgement};
+use truename_cluster::truth::{LAG_NS, Truth};
 use truename_model::time::SECOND;
 use truename_model::{
     Attribution, Body, Flags, Interval, Name, Nanos, Object, Question, Rcode, UnknownOwner, Verdict,
@@ -72,6 +73,11 @@ pub trait Knowledge: Sync {
 
     /// True if the instance of this name is a NodeLocal cache: what it forwards, another instance answers.
     fn is_node_cache(&self, _: &str) -> bool {
+        false
+    }
+
+    /// True if the objects made `target` what stands behind `name` at some moment of `at` (an ExternalName).
+    fn is_alias(&self, _name: &Name, _target: &Name, _at: Interval) -> bool {
         false
     }
 
@@ -235,6 +241,24 @@ impl Knowledge for ClusterKnowledge<'_> {
 
     fn is_node_cache(&self, instance: &str) -> bool {
         self.history.is_node_cache(instance)
+    }
+
+    fn is_alias(&self, name: &Name, target: &Name, at: Interval) -> bool {
+        let zones = self.truth.zones();
+        let mut requests =
+            zones.iter().chain(&self.domain).filter_map(|zone| names::parse(name, zone, false, false));
+        // The server may not have seen the newest state yet.
+        let at = Interval { lo: at.lo.plus(-LAG_NS), hi: at.hi };
+        requests.any(|request| {
+            let ids = self.history.find(Kind::Service, request.namespace, request.service);
+            let states = ids.iter().flat_map(|id| self.history.timeline(*id).within(at));
+            states.filter_map(|entry| entry.state.as_ref()).any(|state| match &*state.object {
+                Object::Service(service) => {
+                    Name::parse(&service.external_name).is_ok_and(|name| name == *target)
+                }
+                _ => false,
+            })
+        })
     }
 
     fn history(&self) -> Option<&History> {

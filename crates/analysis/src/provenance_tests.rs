@@ -11,7 +11,7 @@ const N: &str = "www.example.com";
 fn verdicts(messages: &[Msg]) -> Vec<Verdict> {
     let origins = vec![Origin::default(); 8];
     let mut replicas = Replicas::new(&Small, &origins);
-    let mut join = Joiner::default();
+    let mut join = Joiner::new(&Small);
     let mut provenance = Provenance::default();
     let mut verdicts = Vec::new();
     let mut sorted: Vec<_> = messages.iter().map(|m| m.0.clone()).collect();
@@ -236,7 +236,7 @@ fn upstream_answers_are_bounded() {
     let mut exchanges = Vec::new();
     let origins = vec![Origin::default(); 8];
     let mut replicas = Replicas::new(&Small, &origins);
-    let mut join = Joiner::default();
+    let mut join = Joiner::new(&Small);
     let mut out = Output::default();
     for n in 0..1_000u16 {
         let (at, name) = (f64::from(n) * 100.0, format!("n{n}.example"));

@@ -289,8 +289,10 @@ fn bytes_field(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
 fn encode_dns(query: &Query, response: bool) -> Vec<u8> {
     let flags: u16 = if response { 0x8500 | if query.exists { 0 } else { 3 } } else { 0x0100 };
     let answers = u16::from(response && query.answer.is_some());
+    // The kubernetes plugin denies with the SOA record of its zone.
+    let zone = query.name.find(ZONE).filter(|_| response && query.answer.is_none());
     let mut out = Vec::with_capacity(128);
-    for field in [query.id, flags, 1, answers, 0, 0] {
+    for field in [query.id, flags, 1, answers, u16::from(zone.is_some()), 0] {
         out.extend(field.to_be_bytes());
     }
     for label in query.name.split('.') {
@@ -304,8 +306,22 @@ fn encode_dns(query: &Query, response: bool) -> Vec<u8> {
         out.extend([0xC0, 0x0C, 0, 1, 0, 1, 0, 0, 0, 30, 0, 4]);
         out.extend(address.octets());
     }
+    if let Some(at) = zone {
+        // A name of one octet per character and no escapes: its place in the text is its place in the message.
+        let pointer = (0xC00C + at as u16).to_be_bytes();
+        let soa = [&b"\x02ns\x03dns"[..], &pointer, b"\x0ahostmaster", &pointer, &SOA_NUMBERS].concat();
+        out.extend(pointer);
+        out.extend([0, 6, 0, 1, 0, 0, 0, 30]);
+        out.extend((soa.len() as u16).to_be_bytes());
+        out.extend(soa);
+    }
     out
 }
+
+const ZONE: &str = "cluster.local";
+/// Serial, refresh, retry, expire, minimum.
+const SOA_NUMBERS: [u8; 20] =
+    [0x6a, 0x18, 0x4c, 0, 0, 0, 0x1c, 0x20, 0, 0, 7, 8, 0, 1, 0x51, 0x80, 0, 0, 0, 30];
 
 /// Writes a watch stream (with receive times) of the namespaces, services and pods that [`traffic`] implies.
 ///

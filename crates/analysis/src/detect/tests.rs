@@ -586,3 +586,23 @@ fn a_rule_that_forgot_did_not_run_in_full() {
     let both = reduced(RuleState::RunReduced("history: 1 s of 7 days".into()));
     assert!(both.contains("history") && both.contains("forgot 7"), "{both}");
 }
+
+/// A cluster has thousands of pods: those that ask once between two halves of a walk must not make it forgotten.
+#[test]
+fn a_crowd_does_not_hide_who_guesses_service_names() {
+    let guess = |n: u32| {
+        let base = format!("svc{n}.ns{n}.svc.{ZONE}");
+        Owned::Intent(intent("guest/scan", f64::from(n), &base, IntentOutcome::NxDomain, Rtype::A))
+    };
+    let crowd = |n: u32| {
+        let (who, base) = (format!("shop/p{n}"), format!("api.shop.svc.{ZONE}"));
+        let at = 11.0 + f64::from(n) / 4_000.0;
+        Owned::Intent(intent(&who, at, &base, IntentOutcome::ResolvedAbsolute, Rtype::A))
+    };
+    let facts: Vec<Owned> =
+        (0..12).map(guess).chain((0..3_000).map(crowd)).chain((12..24).map(guess)).collect();
+    let detected = run(&facts);
+    let found = detected.findings.iter().find(|finding| finding.rule == "R03").unwrap();
+    assert_eq!((found.subject.as_str(), found.count), ("pod guest/scan-1", 24));
+    assert!(!detected.evictions.contains_key("R03"), "{:?}", detected.evictions);
+}

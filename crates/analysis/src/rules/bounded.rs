@@ -76,10 +76,11 @@ impl<K: Hash + Ord + Clone, V> Table<K, V> {
         self.evictions
     }
 
-    fn evict(&mut self, evicted: &mut Vec<(K, V)>) {
+    /// Forgets the eighth that was touched longest ago.
+    pub(crate) fn evict(&mut self, evicted: &mut Vec<(K, V)>) {
         let mut ticks: Vec<u64> = self.map.values().map(|(tick, _)| *tick).collect();
         ticks.sort_unstable();
-        let Some(&limit) = ticks.get(self.capacity / 8) else { return };
+        let Some(&limit) = ticks.get(ticks.len().min(self.capacity) / 8) else { return };
         let from = evicted.len();
         evicted
             .extend(self.map.extract_if(|_, (tick, _)| *tick <= limit).map(|(key, (_, value))| (key, value)));

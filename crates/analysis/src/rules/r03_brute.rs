@@ -73,6 +73,10 @@ const SENSITIVE: [&str; 47] = [
 ];
 /// Services remembered per workload.
 const KNOWN_MAX: usize = 8_192;
+/// Services remembered by all workloads together: whoever floods the log with clients must not take all memory.
+const KNOWN_BY_ALL_MAX: usize = 1 << 18;
+/// Workloads remembered.
+const CLIENTS_MAX: usize = 8_192;
 
 #[derive(Debug, Default)]
 struct Client {
@@ -98,6 +102,8 @@ struct Alarm {
 pub(crate) struct BruteForce {
     meta: RuleMeta,
     clients: Table<Who, Client>,
+    // Services remembered now, by all clients.
+    contacts: usize,
     // Namespaces that exist: many are named like top-level domains (`shop`, `dev`), and `api.shop` means a service.
     namespaces: BTreeSet<Box<[u8]>>,
     since: Option<Nanos>,
@@ -105,7 +111,7 @@ pub(crate) struct BruteForce {
 
 impl BruteForce {
     pub(crate) fn new(meta: RuleMeta) -> Self {
-        Self { meta, clients: Table::new(1_024), namespaces: BTreeSet::new(), since: None }
+        Self { meta, clients: Table::new(CLIENTS_MAX), contacts: 0, namespaces: BTreeSet::new(), since: None }
     }
 
     fn intent(&mut self, intent: &Intent, zone: &Name, cx: &Context<'_>, out: &mut Vec<Draft>) {
@@ -129,7 +135,9 @@ impl BruteForce {
             client.walk = 0.0;
         }
         client.last = Some(at);
+        let before = client.contacted.len();
         let fresh = contact(client, &service, at, denied, limit_ns(&self.meta, "window_secs"));
+        self.contacts = (self.contacts + client.contacted.len()).saturating_sub(before);
         if denied && fresh {
             let step = intent.steps.first().map(|step| &step.transaction);
             let when = step.map_or(ObservedAt::None, |step| lookup::at(step));
@@ -139,7 +147,11 @@ impl BruteForce {
                 .add(when, record, || format!("denied: {}", escaped(&String::from_utf8_lossy(&service))));
             check(&self.meta, client, at, factor);
         }
+        if self.contacts > KNOWN_BY_ALL_MAX {
+            self.clients.evict(&mut evicted);
+        }
         for (who, client) in evicted {
+            self.contacts = self.contacts.saturating_sub(client.contacted.len());
             self.close(&who, client, cx, out);
         }
     }

@@ -14,6 +14,9 @@ use crate::view::{as_service, as_slice};
 impl<'a> Model<'_, 'a> {
     /// `isDefaultNS`: compared as text, so the zone may follow once more.
     pub(in crate::truth) fn is_default_ns(&self, name: &Name, zone: &Name) -> bool {
+        if !name.labels().take(2).eq([b"ns".as_slice(), b"dns".as_slice()]) {
+            return false;
+        }
         let (name, zone) = (name.to_string(), zone.to_string());
         !self.mixed && name.strip_prefix("ns.dns.").is_some_and(|rest| rest.starts_with(&zone)) && zone != "."
     }
