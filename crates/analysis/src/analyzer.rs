@@ -426,6 +426,7 @@ pub fn why_word(why: &WhyUnverifiable) -> &'static str {
         WhyUnverifiable::NoCorefile => "Corefile not known",
         WhyUnverifiable::NoUpstreamLeg => "no upstream leg captured",
         WhyUnverifiable::UpstreamNotSeen => "upstream exchange not seen",
+        WhyUnverifiable::OnlyTapped(_) => "upstream exchange seen by the server's tap alone",
         WhyUnverifiable::Disputed(_) => "disputed by another replica",
         WhyUnverifiable::UnknownResolver => "unknown resolver",
         WhyUnverifiable::StateElsewhere(_) => "state lies elsewhere",

@@ -1,10 +1,11 @@
 //! Offsets between the clocks of origins, found where two origins saw the same answer.
 //!
 //! Enters: observations in any order, before any offset is applied; leaves: for each origin an interval to add to its
-//! times. The reference clock is that of the largest group of origins that agree; of equal groups the one with the best
-//! clock (dnstap, then packets, then logs). Deliberately absent: drift (one offset for the whole item), and the API
+//! times. The reference clock is one that most kinds of source agree with (a replica's rotated logs are one clock, not
+//! many), of these the best kind (dnstap, then packets, then logs). Deliberately absent: drift (one offset for the whole item), and the API
 //! server's clock, which no query shows.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -194,12 +195,17 @@ impl Estimator {
         part: &BTreeSet<OriginId>,
         edges: &BTreeMap<(OriginId, OriginId), (i64, i64, usize)>,
     ) -> Vec<Offset> {
-        // Offsets relative to each candidate; the one that agrees with most others is the reference.
+        // Offsets relative to each candidate; the one that agrees with most kinds of others is the reference.
         let rank = |id: &OriginId| self.ranks.get(id).copied().unwrap_or(u8::MAX);
         let score = |id: &OriginId| {
             let relative = relative_to(*id, edges);
-            let near = relative.values().filter(|(lo, hi, _)| (lo / 2 + hi / 2).abs() < 2 * SECOND).count();
-            (std::cmp::Reverse(near), rank(id), *id)
+            let near: Vec<&OriginId> = relative
+                .iter()
+                .filter(|(_, (lo, hi, _))| (lo / 2 + hi / 2).abs() < 2 * SECOND)
+                .map(|(id, _)| id)
+                .collect();
+            let kinds: BTreeSet<u8> = near.iter().map(|id| rank(id)).collect();
+            (Reverse(kinds.len()), rank(id), Reverse(near.len()), *id)
         };
         let Some(reference) = part.iter().min_by_key(|id| score(id)).copied() else { return Vec::new() };
         let relative = relative_to(reference, edges);
@@ -311,6 +317,7 @@ fn relative_to(
 #[derive(Clone, Debug, Default)]
 pub struct Offsets {
     by_origin: Vec<(i64, i64)>,
+    contradicted: Vec<Offset>,
 }
 
 impl Offsets {
@@ -331,24 +338,44 @@ impl Offsets {
                 *slot = given;
             }
         }
-        Self { by_origin }
+        let mut this = Self { by_origin, contradicted: Vec::new() };
+        for offset in found {
+            this.doubt(offset, origins);
+        }
+        this
     }
 
-    /// Offsets given by the operator that the lookups contradict: with them the same answers no longer meet, would count
-    /// twice, and would be asked of the objects at two times.
-    #[must_use]
-    pub fn contradicted<'f>(&self, found: &'f [Offset], origins: &[Origin]) -> Vec<&'f Offset> {
+    /// Where the lookups contradict an offset that the operator gave, both may be meant: the times become as wide as
+    /// both, so that nothing is claimed that holds by one of the clocks only.
+    fn doubt(&mut self, offset: &Offset, origins: &[Origin]) {
         let is_given = |id: OriginId| {
             origins.get(id.0 as usize).is_some_and(|origin| origin.clock_offset_ns.value().is_some())
         };
-        let apart = |offset: &&Offset| {
-            let (own, reference) = (self.of(offset.origin), self.of(offset.reference));
-            let lo = own.0.saturating_sub(reference.1).saturating_sub(offset.bounds.1);
-            let hi = own.1.saturating_sub(reference.0).saturating_sub(offset.bounds.0);
-            lo > WIDTH || hi < -WIDTH
-        };
-        let stated = |offset: &&Offset| is_given(offset.origin) || is_given(offset.reference);
-        found.iter().filter(stated).filter(apart).collect()
+        if !is_given(offset.origin) && !is_given(offset.reference) {
+            return;
+        }
+        let (own, reference) = (self.of(offset.origin), self.of(offset.reference));
+        let lo = own.0.saturating_sub(reference.1).saturating_sub(offset.bounds.1);
+        let hi = own.1.saturating_sub(reference.0).saturating_sub(offset.bounds.0);
+        if lo <= WIDTH && hi >= -WIDTH {
+            return;
+        }
+        // What each would be by the other.
+        let by_reference =
+            (reference.0.saturating_add(offset.bounds.0), reference.1.saturating_add(offset.bounds.1));
+        let by_own = (own.0.saturating_sub(offset.bounds.1), own.1.saturating_sub(offset.bounds.0));
+        for (id, other) in [(offset.origin, by_reference), (offset.reference, by_own)] {
+            if let Some(slot) = self.by_origin.get_mut(id.0 as usize) {
+                *slot = (slot.0.min(other.0), slot.1.max(other.1));
+            }
+        }
+        self.contradicted.push(offset.clone());
+    }
+
+    /// Offsets found that contradict what the operator gave.
+    #[must_use]
+    pub fn contradicted(&self) -> &[Offset] {
+        &self.contradicted
     }
 
     /// The offset applied to an origin, nanoseconds (lowest, highest).

@@ -80,13 +80,47 @@ fn an_offset_that_takes_lookups_apart_is_contradicted() {
             origins[item].clock_offset_ns = truename_model::Known::Given((offset, offset));
         }
         let offsets = Offsets::new(&found, &origins);
-        offsets.contradicted(&found, &origins).iter().map(|offset| offset.origin.0).collect::<Vec<_>>()
+        offsets.contradicted().iter().map(|offset| offset.origin.0).collect::<Vec<_>>()
     };
     assert_eq!(contradicted(None, 0), [0; 0]);
     assert_eq!(contradicted(Some(HOUR), 0), [0; 0], "what the lookups say themselves");
     assert_eq!(contradicted(Some(0), 0), [0]);
     assert_eq!(contradicted(Some(-HOUR), 0), [0]);
     assert_eq!(contradicted(Some(-HOUR), 2), [2]);
+}
+
+/// Nobody can tell which of the two is meant, so nothing is claimed by one alone.
+#[test]
+fn a_contradicted_offset_makes_the_times_as_wide_as_both() {
+    let found = find(&lookups(0, 0, 0));
+    let mut origins = vec![Origin::default(); 4];
+    origins[0].clock_offset_ns = Known::Given((HOUR, HOUR));
+    let offsets = Offsets::new(&found, &origins);
+    let (lo, hi) = offsets.of(OriginId(0));
+    assert!(lo < SECOND && hi == HOUR, "{lo} {hi}");
+    let (lo, hi) = offsets.of(OriginId(1));
+    assert!(lo <= 0 && hi > HOUR - SECOND, "{lo} {hi}");
+}
+
+/// A replica that started anew has two log files: they are one clock, and the tap is the better one.
+#[test]
+fn rotated_logs_do_not_outvote_a_tap() {
+    let halves = lookups(HOUR, 0, 0).into_iter().filter(|o| o.origin != OriginId(2)).enumerate();
+    let all: Vec<Observation> = halves
+        .map(|(index, mut observation)| {
+            if observation.origin == OriginId(0) && index >= 20 {
+                (observation.origin, observation.record.item) = (OriginId(3), 3);
+            }
+            observation
+        })
+        .collect();
+    let found = find(&all);
+    let offsets = Offsets::new(&found, &vec![Origin::default(); 4]);
+    assert_eq!(offsets.of(OriginId(1)), (0, 0), "{found:?}");
+    assert!(
+        (offsets.of(OriginId(0)).0 + HOUR).abs() < SECOND
+            && (offsets.of(OriginId(3)).0 + HOUR).abs() < SECOND
+    );
 }
 
 #[test]
@@ -140,9 +174,10 @@ fn second_tries_at_another_replica_are_no_clock() {
 #[test]
 fn the_operator_wins() {
     let mut origins = vec![Origin::default(); 4];
-    origins[0].clock_offset_ns = Known::Given((5, 7));
+    let given = (HOUR + 5, HOUR + 7);
+    origins[0].clock_offset_ns = Known::Given(given);
     let offsets = Offsets::new(&find(&lookups(-HOUR, 0, 0)), &origins);
-    assert_eq!(offsets.of(OriginId(0)), (5, 7));
+    assert_eq!(offsets.of(OriginId(0)), given);
 }
 
 #[test]

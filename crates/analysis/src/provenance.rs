@@ -394,7 +394,7 @@ impl Provenance {
         let body = Body { answers: chase.rest.clone(), ..(*response.body).clone() };
         let rest = Response { body: Arc::new(body), ..response.clone() };
         match self.matching(joined, &question, &rest, at, replicas) {
-            Match::Clean(_) => own(),
+            Match::Clean(known) => only_tapped(&known.exchange).unwrap_or_else(own),
             Match::Forged(why) => forged_verdict(&why, Arc::clone(&chase.by)),
             Match::None => self.unexplained(joined, at, &rest, replicas, false),
         }
@@ -410,12 +410,14 @@ impl Provenance {
         replicas: &Replicas<'_>,
     ) -> Verdict {
         match self.matching(joined, question, response, at, replicas) {
-            Match::Clean(known) => match self.disputed_by(&known, question, at) {
-                Some(other) => {
-                    Verdict::unverifiable(WhyUnverifiable::Disputed(replicas.name(other).to_owned()))
+            Match::Clean(known) => {
+                if let Some(other) = self.disputed_by(&known, question, at) {
+                    return Verdict::unverifiable(WhyUnverifiable::Disputed(replicas.name(other).to_owned()));
                 }
-                None => Verdict::Explained { by: Explanation::Upstream(server_text(&known.exchange)) },
-            },
+                only_tapped(&known.exchange).unwrap_or_else(|| Verdict::Explained {
+                    by: Explanation::Upstream(server_text(&known.exchange)),
+                })
+            }
             Match::Forged(why) => forged_verdict(&why, Arc::from([])),
             Match::None => self.unexplained(joined, at, response, replicas, true),
         }
@@ -533,6 +535,12 @@ impl Provenance {
         }
         Verdict::unverifiable(WhyUnverifiable::UpstreamNotSeen)
     }
+}
+
+/// A tap says what the server took for the answer, whoever sent it.
+fn only_tapped(exchange: &UpstreamExchange) -> Option<Verdict> {
+    let tapped = exchange.response.as_ref().is_none_or(|response| response.packet.is_none());
+    tapped.then(|| Verdict::unverifiable(WhyUnverifiable::OnlyTapped(server_text(exchange))))
 }
 
 impl Remembered {

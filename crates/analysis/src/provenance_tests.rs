@@ -92,6 +92,15 @@ fn an_answer_of_the_upstream_is_explained_and_so_is_its_cache() {
     }
 }
 
+/// A forger who won looks to the server's own tap like any upstream.
+#[test]
+fn what_only_a_tap_shows_of_the_upstream_is_no_proof() {
+    for packets in [Vec::new(), vec![uq(0.2, CORE, 700, N)]] {
+        let got = verdicts(&miss(0.0, 1, &truth(), packets));
+        assert_eq!(got, [Verdict::unverifiable(WhyUnverifiable::OnlyTapped("192.0.2.53".to_owned()))]);
+    }
+}
+
 #[test]
 fn a_cached_answer_ends_with_its_ttl() {
     let mut all = miss(0.0, 1, &truth(), fair(0.0, 700, &truth()));

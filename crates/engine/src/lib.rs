@@ -12,6 +12,7 @@ pub mod pump;
 pub mod plan;
 pub mod objects;
 pub mod may;
+pub mod belonging;
 pub mod ingest;
 pub mod replay;
 pub mod timeless;

@@ -12,16 +12,18 @@ use truename_analysis::facts::Context;
 use truename_analysis::knowledge::{ClusterKnowledge, Knowledge};
 use truename_analysis::servers::{Learned, Servers};
 use truename_cluster::corefile::{self, Env, Plugin};
-use truename_cluster::history::CorefileHistory;
+use truename_cluster::history::holes::Hole;
+use truename_cluster::history::{CorefileHistory, History};
 use truename_cluster::truth::Truth;
 use truename_evidence::Reader;
 use truename_model::{
-    ClusterChange, Diagnostic, Event, Known, Name, Nanos, Object, Observation, Origin, Outcome, Sha256,
-    transaction::Judged,
+    Attribution, ClusterChange, Diagnostic, Event, Known, Name, Nanos, Object, Observation, Origin, Outcome,
+    Sha256, UnknownOwner, transaction::Judged,
 };
 use truename_sources::logformat::LogFormat;
 use truename_sources::recognise::Format;
 
+use crate::belonging::{self, named};
 use crate::coverage;
 use crate::error::EngineError;
 use crate::objects::{self, Clusters, Told};
@@ -35,6 +37,9 @@ use crate::timeless::{self, Timeless};
 
 /// Observations of each item that the clock estimate and the origin are read from.
 const PEEK: usize = 100_000;
+/// So many lookups from addresses of nobody, and one of so many, are told.
+const NOBODYS_MIN: u64 = 5;
+const NOBODYS_SHARE: u64 = 50;
 /// Batches of facts that may wait for the rear half of the analysis.
 const BATCHES_AHEAD: usize = 4;
 
@@ -49,6 +54,7 @@ pub struct Study<'a> {
 struct Prepared {
     told: Vec<Told>,
     clusters: Clusters,
+    folded: BTreeMap<usize, (History, CorefileHistory)>,
     origins: Vec<Origin>,
     found: Vec<Offset>,
     offsets: Offsets,
@@ -130,9 +136,22 @@ impl<'a> Study<'a> {
         let (one, other) = (path(offset.origin), path(offset.reference));
         format!(
             "--origin …:offset=… contradicts the lookups: by {} answers that both saw, {one} needs {seconds:+.1} s to \
-             meet {other}; as stated they are read apart, count twice and may be attributed to whoever held the address at \
-             another time. Leave the offset out, or state it for both",
+             meet {other}; their times are taken to be as uncertain as the two differ. Leave the offset out, or state it \
+             for both",
             offset.support
+        )
+    }
+
+    fn hole(&self, hole: &Hole) -> String {
+        let path = self.plan.items.get(hole.item as usize).map_or("", |item| item.path.as_str());
+        let end = match hole.span.hi {
+            Nanos(i64::MAX) => "its end".to_owned(),
+            at => at.to_string(),
+        };
+        format!(
+            "{path} lost changes of pods between {} and {end}: EndpointSlice {} names pod {}, which it never told of. \
+             Nothing there rests on a pod's absence",
+            hole.span.lo, hole.slice, hole.pod
         )
     }
 
@@ -179,9 +198,61 @@ impl<'a> Study<'a> {
         let found = estimator.finish();
         decoding.inferred = timeless::confirmed(&trial, &found, &self.plan, &mut notes);
         let offsets = Offsets::new(&found, &origins);
-        notes.extend(offsets.contradicted(&found, &origins).into_iter().map(|offset| self.apart(offset)));
-        let servers = servers.finish(&origins);
-        Ok(Prepared { told, clusters, origins, found, offsets, decoding, servers, notes })
+        notes.extend(offsets.contradicted().iter().map(|offset| self.apart(offset)));
+        let mut prepared = Prepared {
+            told,
+            clusters,
+            folded: BTreeMap::new(),
+            origins,
+            found,
+            offsets,
+            decoding,
+            servers: Learned::default(),
+            notes,
+        };
+        let of_item: BTreeSet<usize> = prepared.clusters.of_item.iter().flatten().copied().collect();
+        for cluster in of_item {
+            let own = |(index, of): (usize, &Option<usize>)| (*of == Some(cluster)).then_some(index);
+            let items: Vec<usize> = prepared.clusters.of_item.iter().enumerate().filter_map(own).collect();
+            let folded = objects::fold(&prepared.told, &items, &self.plan);
+            prepared.folded.insert(cluster, folded);
+        }
+        self.set_apart(&mut prepared);
+        prepared.servers = servers.finish(&prepared.origins);
+        Ok(prepared)
+    }
+
+    /// Recordings of servers that the cluster of the objects does not have are read without these objects.
+    fn set_apart(&self, prepared: &mut Prepared) {
+        let mut strangers: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for (cluster, (history, corefiles)) in &prepared.folded {
+            let Some(servers) = belonging::Servers::of(history, corefiles) else { continue };
+            for (index, item) in self.plan.items.iter().enumerate().filter(|(_, item)| !item.tells_objects())
+            {
+                if prepared.clusters.of_item[index] != Some(*cluster) {
+                    continue;
+                }
+                let Some(server) = named(&item.path, &prepared.origins[index]) else { continue };
+                if !servers.have(server) {
+                    strangers.entry(server.to_string()).or_default().push(&item.path);
+                    prepared.clusters.of_item[index] = None;
+                }
+            }
+        }
+        for index in (0..self.plan.items.len()).filter(|index| prepared.clusters.of_item[*index].is_none()) {
+            if matches!(prepared.origins[index].cluster, Known::Found(..)) {
+                prepared.origins[index].cluster = Known::Unknown;
+            }
+        }
+        let notes = strangers.iter().map(|(server, paths)| {
+            let (first, others) = (paths.first().copied().unwrap_or_default(), paths.len() - 1);
+            let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+            format!(
+                "{first}{more}: recorded by {server}, and the objects know no such server: another cluster, or older \
+                 than the objects. Analysed without objects; --origin GLOB:cluster=NAME states that it belongs to them"
+            )
+        });
+        prepared.notes.extend(notes);
     }
 
     fn study_group(
@@ -192,16 +263,16 @@ impl<'a> Study<'a> {
         tallies: &mut BTreeMap<usize, Tally>,
         pass: &mut dyn FnMut(&Passing<'_>),
     ) -> Result<Outcome, EngineError> {
-        let (history, corefiles) =
-            objects::fold(&prepared.told, if cluster.is_some() { items } else { &[] }, &self.plan);
+        let none = (History::new(), CorefileHistory::new());
+        let (history, corefiles) = cluster.and_then(|at| prepared.folded.get(&at)).unwrap_or(&none);
         let domain = self.settings.profile.cluster_domain.as_deref().and_then(|text| Name::parse(text).ok());
-        let domain = domain.or_else(|| corefile_domain(&corefiles));
-        let mut truth = Truth::new(&history, &corefiles);
+        let domain = domain.or_else(|| corefile_domain(corefiles));
+        let mut truth = Truth::new(history, corefiles);
         if let Some(domain) = &domain {
             truth = truth.with_domain(domain.clone());
         }
-        let knowledge = ClusterKnowledge::new(&history, &corefiles, &truth, domain)
-            .with_servers(prepared.servers.clone());
+        let knowledge =
+            ClusterKnowledge::new(history, corefiles, &truth, domain).with_servers(prepared.servers.clone());
         let digests = self.digests();
         let context = Context {
             knowledge: &knowledge,
@@ -214,6 +285,7 @@ impl<'a> Study<'a> {
         let observed: Vec<usize> =
             items.iter().copied().filter(|index| !self.plan.items[*index].tells_objects()).collect();
         let mut passage = Passage::new(history.changes(), pass);
+        let mut nobodys = Nobodys::default();
         let rear = if prepared.decoding.threads > 1 { analyzer.split() } else { None };
         let (replayed, mut outcome) = with_rear(rear, |tell| {
             let replayed = replay(
@@ -224,11 +296,17 @@ impl<'a> Study<'a> {
                 &prepared.offsets,
                 &mut |batch| {
                     passage.seen(batch);
-                    analyzer.observe(batch, &mut |judged| passage.lookup(judged));
+                    analyzer.observe(batch, &mut |judged| {
+                        nobodys.count(judged);
+                        passage.lookup(judged);
+                    });
                     tell(analyzer.facts());
                 },
             )?;
-            let (outcome, last) = analyzer.finish(&mut |judged| passage.lookup(judged));
+            let (outcome, last) = analyzer.finish(&mut |judged| {
+                nobodys.count(judged);
+                passage.lookup(judged);
+            });
             tell(last);
             Ok((replayed, outcome))
         })?;
@@ -241,12 +319,43 @@ impl<'a> Study<'a> {
                     .to_owned(),
             );
         }
+        notes.extend(nobodys.notes(&self.plan));
+        notes.extend(history.holes().iter().map(|hole| self.hole(hole)));
         let (late, early) = replayed.disorder;
         if late + early > 0 {
             notes.push(format!("{late} records came later than the order of their item allows, {early} were taken early for want of room"));
         }
         tallies.extend(replayed.tallies);
         Ok(outcome)
+    }
+}
+
+/// Lookups from addresses that no pod held at their time, by item: a clock that runs apart from the cluster's shows so.
+#[derive(Default)]
+struct Nobodys {
+    // (lookups, of these from addresses of nobody).
+    by_item: BTreeMap<u32, (u64, u64)>,
+}
+
+impl Nobodys {
+    fn count(&mut self, judged: &Judged) {
+        let counts = self.by_item.entry(judged.transaction.origin.0).or_default();
+        counts.0 += 1;
+        counts.1 += u64::from(judged.attribution == Attribution::Unknown(UnknownOwner::NoneAtThatTime));
+    }
+
+    fn notes(&self, plan: &Plan) -> Vec<String> {
+        let many = |&(all, nobody): &(u64, u64)| nobody >= NOBODYS_MIN && nobody * NOBODYS_SHARE >= all;
+        let items = self.by_item.iter().filter(|(_, counts)| many(counts));
+        items
+            .filter_map(|(item, (all, nobody))| {
+                let path = &plan.items.get(*item as usize)?.path;
+                Some(format!(
+                    "{path}: {nobody} of {all} lookups come from addresses that nobody held at their time. Its clock may \
+                     differ from the cluster's, and then other owners are wrong as well; --origin GLOB:offset=SECONDS states it"
+                ))
+            })
+            .collect()
     }
 }
 

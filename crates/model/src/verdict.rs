@@ -84,6 +84,9 @@ pub enum WhyUnverifiable {
     NoUpstreamLeg,
     /// The upstream exchange of this answer is not in the evidence though that leg is captured (a loss or an older cache entry).
     UpstreamNotSeen,
+    /// The upstream, named, gave it as far as the server's own tap tells; to the server a forged reply that wins the race
+    /// looks the same, and only packets show the race.
+    OnlyTapped(String),
     /// Another replica, named, gave a different answer at the time.
     Disputed(String),
     /// The answering resolver is not one that the model covers, or is not known.

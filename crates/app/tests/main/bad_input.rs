@@ -237,6 +237,39 @@ fn two_clusters_with_the_same_ranges_are_never_mixed() {
     assert_eq!(together, apart);
 }
 
+/// The taps of one cluster with the objects of another that uses the same ranges: every address would find an owner.
+#[test]
+fn a_tap_of_a_server_that_the_objects_do_not_have_is_read_without_them() {
+    let work = tempfile::tempdir().unwrap();
+    unpack("search-capture", &work.path().join("in"), &|path| path.starts_with("watch/"));
+    unpack("search-capture", &work.path().join("taps"), &|path| path.starts_with("dnstap/"));
+    for tap in fs::read_dir(work.path().join("taps/dnstap")).unwrap().flatten() {
+        let name = tap.file_name().into_string().unwrap();
+        let pod = name.split('.').next().unwrap();
+        // As long as the real one, so that the frames stay whole.
+        let other = format!("{}zzzzz", &pod[..pod.len() - 5]);
+        let bytes = replaced(&read(&tap.path()), pod.as_bytes(), other.as_bytes());
+        put(work.path(), &format!("in/{name}"), &bytes);
+    }
+    let shown = text(&investigate(work.path(), &[Path::new("in")], &[]));
+    assert!(shown.contains("the objects know no such server: another cluster"), "{shown}");
+    assert!(shown.contains("exact 0 (0.0 %)") && !shown.contains("contradicted"), "{shown}");
+    // The operator knows better.
+    let stated = ["investigate", "in", "--case", "stated", "--origin", "*:cluster=prod"];
+    let shown = text(&truename(work.path()).args(stated).output().unwrap());
+    assert!(!shown.contains("exact 0 (0.0 %)") && !shown.contains("no such server"), "{shown}");
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let hit = bytes[at..].starts_with(from);
+        out.extend_from_slice(if hit { to } else { &bytes[at..=at] });
+        at += if hit { from.len() } else { 1 };
+    }
+    out
+}
+
 #[test]
 fn lines_without_time_are_kept_in_order_and_attributed_to_nobody() {
     let work = tempfile::tempdir().unwrap();

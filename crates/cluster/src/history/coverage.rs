@@ -49,8 +49,8 @@ pub struct Coverage {
     spans: BTreeMap<(u32, ChangeSource), Interval>,
     lists: BTreeMap<(u32, Told, Nanos), BTreeSet<String>>,
     declared: Vec<(Kind, Interval)>,
-    /// Instants at which an item's stream is known to have lost changes.
-    breaks: Vec<(u32, Nanos)>,
+    /// When an item's stream is known to have lost changes.
+    breaks: Vec<(u32, Interval)>,
     complete: BTreeMap<Told, Vec<Interval>>,
     listed: BTreeMap<Told, Vec<Nanos>>,
     birth: Option<Nanos>,
@@ -103,7 +103,12 @@ impl Coverage {
 
     /// States that the stream of `item` lost changes around `at` (an expired watch, a hole in an audit log).
     pub fn note_break(&mut self, item: u32, at: Nanos) {
-        self.breaks.push((item, at));
+        self.breaks.push((item, Interval::at(at)));
+    }
+
+    /// States that the stream of `item` lost changes somewhere in `span`.
+    pub fn note_hole(&mut self, item: u32, span: Interval) {
+        self.breaks.push((item, span));
     }
 
     /// The end of an item's stream: that of all watches of its recorder, and the reach.
@@ -118,7 +123,7 @@ impl Coverage {
                 .map(|other| other.hi)
                 .fold(end, Nanos::max);
         }
-        let broken = self.breaks.iter().any(|(of, at)| *of == item && *at >= span.hi);
+        let broken = self.breaks.iter().any(|(of, at)| *of == item && at.hi >= span.hi);
         if broken { span.hi } else { end.plus(REACH_NS) }
     }
 
@@ -145,13 +150,13 @@ impl Coverage {
             let from = if *source == ChangeSource::Audit { span.lo } else { seen.first };
             let hi = self.stream_end(*item, *source, *span);
             let mut lo = from;
-            for (_, at) in breaks.iter().filter(|(of, at)| of == item && *at >= from && *at <= hi) {
+            for (_, at) in breaks.iter().filter(|(of, at)| of == item && at.hi >= from && at.lo <= hi) {
                 // What was lost lies before the break by at most the reach of a quiet stream; nothing joins over it.
                 self.complete
                     .entry(told.clone())
                     .or_default()
-                    .push(Interval { lo, hi: at.plus(-2 * JOIN_NS).max(lo) });
-                lo = at.plus(2 * JOIN_NS);
+                    .push(Interval { lo, hi: at.lo.plus(-2 * JOIN_NS).max(lo) });
+                lo = at.hi.plus(2 * JOIN_NS).max(lo);
             }
             if lo <= hi {
                 self.complete.entry(told.clone()).or_default().push(Interval { lo, hi });

@@ -5,6 +5,7 @@
 
 pub mod timeline;
 pub mod coverage;
+pub mod holes;
 pub mod owners;
 pub mod corefiles;
 mod facts;
@@ -50,6 +51,7 @@ pub struct History {
     slices_by_ip: HashMap<IpAddr, SmallVec<[TimelineId; 2]>, FixedState>,
     pods_by_ip: HashMap<IpAddr, SmallVec<[TimelineId; 2]>, FixedState>,
     facts: ClusterFacts,
+    holes: Vec<holes::Hole>,
 }
 
 impl History {
@@ -83,8 +85,10 @@ impl History {
 
     /// Orders everything and builds the indices. Call after the last change; may be called again.
     pub fn finish(&mut self) {
-        self.coverage.finish();
         self.changes.sort_by_key(|change| (change.record, change.seen_at));
+        self.holes = holes::find(&self.changes);
+        self.holes.iter().for_each(|hole| self.coverage.note_hole(hole.item, hole.span));
+        self.coverage.finish();
         let dumped = dumped(&self.changes);
         let mut groups: BTreeMap<(Kind, String, &str, &str), Vec<&ClusterChange>> = BTreeMap::new();
         for change in &self.changes {
@@ -239,6 +243,12 @@ impl History {
     #[must_use]
     pub fn coverage(&self) -> &Coverage {
         &self.coverage
+    }
+
+    /// Losses of the streams that other objects show.
+    #[must_use]
+    pub fn holes(&self) -> &[holes::Hole] {
+        &self.holes
     }
 
     /// What the objects say of the cluster as a whole.

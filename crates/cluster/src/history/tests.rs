@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use truename_model::attribution::{Attribution, AttributionBasis, UnknownOwner, WorkloadKind};
 use truename_model::object::ChangeKind::{Created, Deleted, Updated};
-use truename_model::object::{ChangeKind, Controller, Node, Object, Pod};
+use truename_model::object::{ChangeKind, Controller, Node, Object, ObjectRef, Pod};
 use truename_model::time::{Interval, Nanos, SECOND};
 
 use super::History;
 use super::timeline::{EVER, NEVER};
-use crate::fixture::{Told, address, at, meta, ms, owned, pod, versioned};
+use crate::fixture::{Told, address, at, endpoint, meta, ms, of_service, owned, pod, slice_of, versioned};
 
 const IP: &str = "10.244.1.5";
 
@@ -403,4 +403,41 @@ fn intervals_without_end_do_not_overflow() {
     let history = told.bare_history();
     let all = Interval { lo: EVER, hi: NEVER };
     assert_eq!(word(&history.owners(address(IP), all)), "a");
+}
+
+/// A watch without its middle: the old holder seems to hold its address still, and a slice names the pod that got it.
+#[test]
+fn a_slice_that_names_a_pod_unknown_to_the_watch_shows_its_hole() {
+    let told = |managed_by: &str| {
+        let mut told = Told::new();
+        life(&mut told, "shop", "old", [10_000, 10_100, 10_600, 0]);
+        let mut named = endpoint(IP, Some(true));
+        let (kind, namespace) = ("Pod".to_owned(), "shop".to_owned());
+        named.target = Some(ObjectRef {
+            kind,
+            namespace,
+            name: "new".into(),
+            uid: "uid-shop-new".into(),
+            ..ObjectRef::default()
+        });
+        let mut slice = of_service("shop", "web-x", "web");
+        slice.labels.insert("endpointslice.kubernetes.io/managed-by".to_owned(), managed_by.to_owned());
+        told.watch(60_000, Created, slice, slice_of(vec![named], &[]));
+        life(&mut told, "shop", "later", [90_000, 90_100, 0, 0]);
+        told.history(200_000)
+    };
+    let history = told("endpointslice-controller.k8s.io");
+    assert_eq!(history.holes().len(), 1);
+    assert_eq!(
+        (history.holes()[0].pod.as_str(), history.holes()[0].slice.as_str()),
+        ("shop/new", "shop/web-x")
+    );
+    assert_eq!(owner(&history, 10_800), "pod shop/old by History");
+    for inside in [40_000, 70_000, 100_000] {
+        assert!(!owner(&history, inside).starts_with("pod "), "{}", owner(&history, inside));
+    }
+    // Whoever writes slices by hand may name any pod.
+    let history = told("me");
+    assert_eq!(history.holes(), []);
+    assert_eq!(owner(&history, 70_000), "pod shop/old by History");
 }
