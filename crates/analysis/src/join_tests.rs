@@ -362,7 +362,7 @@ fn run_stated(messages: &[Msg], stated: Origin) -> (Vec<Joined>, Vec<Closed>) {
     let mut origins = vec![Origin::default(); 8];
     origins[3] = stated;
     let mut replicas = Replicas::new(&NoKnowledge, &origins);
-    let (mut join, mut out) = (Joiner::default(), Output::default());
+    let (mut join, mut out) = (Joiner::new(&Small), Output::default());
     for observation in messages.iter().map(|m| &m.0) {
         let Event::Dns(dns) = &observation.event else { continue };
         join.observe(observation, dns, &mut replicas, &mut out);

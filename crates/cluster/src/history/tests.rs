@@ -411,6 +411,7 @@ fn a_slice_that_names_a_pod_unknown_to_the_watch_shows_its_hole() {
     let told = |managed_by: &str| {
         let mut told = Told::new();
         life(&mut told, "shop", "old", [10_000, 10_100, 10_600, 0]);
+        told.watch(30_000, Created, meta("shop", "aside"), pod("n1", "Pending", &[]));
         let mut named = endpoint(IP, Some(true));
         let (kind, namespace) = ("Pod".to_owned(), "shop".to_owned());
         named.target = Some(ObjectRef {
@@ -432,7 +433,7 @@ fn a_slice_that_names_a_pod_unknown_to_the_watch_shows_its_hole() {
         (history.holes()[0].pod.as_str(), history.holes()[0].slice.as_str()),
         ("shop/new", "shop/web-x")
     );
-    assert_eq!(owner(&history, 10_800), "pod shop/old by History");
+    assert_eq!(owner(&history, 20_000), "pod shop/old by History");
     for inside in [40_000, 70_000, 100_000] {
         assert!(!owner(&history, inside).starts_with("pod "), "{}", owner(&history, inside));
     }
