@@ -1,7 +1,8 @@
 //! One item's records, read from the log and decoded chunk by chunk.
 //!
 //! Enters: a cursor of the log and a decoder; leaves: observations, changes, and what the item contributed.
-//! Whole records are put together here, up to a bound; secrets are left out: they are stored apart and never decoded.
+//! Whole records are put together here, up to a bound. What is secret within a record is left out of what is decoded; a
+//! record withheld as a whole is decoded for why it cannot be read, and nothing that decoders keep is secret.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use truename_evidence::{Cursor, may_be_shown};
 use truename_model::{ClusterChange, Decoded, Diagnostic, Event, Interval, Observation};
 use truename_sources::Decoder;
 use truename_sources::corednslog::NO_FORMAT;
+use truename_sources::decode::stand_in;
 
 use crate::error::EngineError;
 
@@ -111,6 +113,8 @@ pub struct Pump {
     decoder: Box<dyn Decoder>,
     // Parts of a record that comes in several pieces.
     parts: Vec<u8>,
+    // The part before this one was secret: the next is the same value going on.
+    secret: bool,
     overlong: bool,
     // Ordinal of the record last decoded: its secret pieces do not make it a new one.
     decoded: Vec<Decoded>,
@@ -124,7 +128,7 @@ impl Pump {
     #[must_use]
     pub fn new(cursor: Cursor, decoder: Box<dyn Decoder>) -> Self {
         let (parts, decoded) = (Vec::new(), Vec::new());
-        Self { cursor, decoder, parts, overlong: false, decoded, ended: false, tally: Tally::default() }
+        Self { cursor, decoder, parts, secret: false, overlong: false, decoded, ended: false, tally: Tally::default() }
     }
 
     /// Decodes the next records. Returns false when the item has ended.
@@ -173,13 +177,14 @@ impl Pump {
                 return Ok(true);
             }
             // A secret keeps its place, so that offsets and syntax stay whole, but not its value.
+            let begins = !std::mem::replace(&mut self.secret, !shown);
             let room = RECORD_MAX.saturating_sub(self.parts.len());
             self.overlong |= piece.bytes.len() > room;
             if !self.overlong {
                 if shown {
                     self.parts.extend_from_slice(piece.bytes)
                 } else {
-                    self.parts.resize(self.parts.len() + piece.bytes.len(), b'*')
+                    stand_in(&mut self.parts, piece.bytes.len(), begins)
                 }
             }
             if piece.more {
@@ -195,6 +200,7 @@ impl Pump {
                 ));
             }
             self.parts.clear();
+            self.secret = false;
             self.overlong = false;
             return Ok(true);
         }

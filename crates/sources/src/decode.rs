@@ -15,6 +15,7 @@ use crate::recognise::Format;
 use crate::watch::Watch;
 
 pub use crate::decoder::{CacheStats, CacheUse, DecodeContext, Decoder};
+pub use crate::kube::secrets::stand_in;
 
 /// The decoder of a format. Records are given to it whole and in order.
 #[must_use]

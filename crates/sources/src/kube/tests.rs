@@ -6,7 +6,7 @@ use serde_json::json;
 use truename_model::object::ChangeSource;
 use truename_model::{ChangeKind, ClusterChange, Decoded, Event, Nanos, Object, ObservedAt, OriginId};
 
-use super::secrets::{json_ranges, yaml_ranges};
+use super::secrets::{json_ranges, stand_in, yaml_ranges};
 use super::*;
 use crate::decoder::{DecodeContext, Decoder};
 use crate::piece::{Piece, cut};
@@ -299,6 +299,20 @@ fn yaml_bombs_end_at_the_budget() {
     assert_eq!(repeated, json!({"kind": "Service"}));
 }
 
+/// The text as the engine gives it to the decoders.
+fn withheld(bytes: &[u8], ranges: &[std::ops::Range<usize>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for range in ranges {
+        out.extend_from_slice(&bytes[at..range.start]);
+        stand_in(&mut out, range.len(), true);
+        at = range.end;
+    }
+    out.extend_from_slice(&bytes[at..]);
+    assert_eq!(out.len(), bytes.len());
+    out
+}
+
 /// The text with every secret range replaced by stars.
 fn masked(bytes: &[u8], ranges: &[std::ops::Range<usize>]) -> String {
     let mut out = Vec::new();
@@ -366,27 +380,79 @@ fn secret_data_and_environments_are_found_in_json() {
     assert_eq!(json_masked(&format!("{{\"x\":\"{jwt}\"}}")), "{\"x\":\"***\"}");
 }
 
+/// Values that are no secret, by their place.
+fn shape(value: &serde_json::Value, path: &str, out: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.iter().for_each(|(key, value)| shape(value, &format!("{path}.{key}"), out))
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| shape(value, &format!("{path}[]"), out)),
+        other if other.to_string().contains("hush") => out.push(path.to_owned()),
+        other if other.as_str().map_or_else(|| other.to_string(), str::to_owned).trim() == "1" => {
+            out.push(path.to_owned())
+        }
+        other => out.push(format!("{path}={other}")),
+    }
+}
+
 #[test]
-fn secret_data_and_environments_are_found_in_yaml() {
-    let masked_yaml = |text: &str| masked(text.as_bytes(), &yaml_ranges(text.as_bytes()));
-    assert_eq!(
-        masked_yaml(
-            "- apiVersion: v1\n  data:\n    p: c2VjcmV0\n    cert: |\n      LINE1\n      LINE2\n  kind: Secret\n  metadata:\n    name: x\n"
-        ),
-        "- apiVersion: v1\n  data:\n    p: ***\n    cert: ***\n      ***\n      ***\n  kind: Secret\n  metadata:\n    name: x\n"
-    );
-    assert_eq!(
-        masked_yaml(
-            "kind: Pod\nspec:\n  containers:\n  - env:\n    - name: P\n      value: hunter2\n    - name: Q\n      value: |-\n        multi\n        line\n    image: i\n    args:\n    - value: shown\n"
-        ),
-        "kind: Pod\nspec:\n  containers:\n  - env:\n    - name: P\n      value: ***\n    - name: Q\n      value: ***\n        ***\n        ***\n    image: i\n    args:\n    - value: shown\n"
-    );
-    assert_eq!(
-        masked_yaml("kind: ConfigMap\ndata:\n  Corefile: x\n"),
-        "kind: ConfigMap\ndata:\n  Corefile: x\n"
-    );
-    assert_eq!(
-        masked_yaml("data: {p: AA==}\nkind: \"Secret\" # mine\n"),
-        "data: ***\nkind: \"Secret\" # mine\n"
-    );
+fn secrets_are_withheld_from_yaml_without_breaking_it() {
+    let texts = [
+        // As kubectl writes them: block scalars, the keys after the data.
+        "- apiVersion: v1\n  data:\n    p: hush\n    cert: |\n      hush LINE1\n\n      # hush\n      key: hush\n      - hush\n  kind: Secret\n  metadata:\n    annotations:\n      kubectl.kubernetes.io/last-applied-configuration: |\n        {\"data\":{\"p\":\"hush\"}}\n    name: x\n",
+        "  - apiVersion: v1\n    kind: Pod\n    spec:\n      containers:\n      - env:\n        - name: P\n          value: hush\n        - name: Q\n          value: |2-\n              hush\n            # hush: hush\n        - name: E\n          value: \"\"\n        - name: Y\n          value: \"hush\n\n            hush\"\n        - name: Z\n          value: 'hush''hush'\n        - name: F\n          value: >+\n            hush\n\n        - name: M\n          value: hush\n            hush hush\n        - value: hush # why\n          name: C\n        image: i\n        args:\n        - value: shown\n      nodeName: n\n",
+        "kind: Pod\nmetadata:\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: |\n      {\"spec\":{\"containers\":[{\"env\":[{\"value\":\"hush\"}]}]}}\n  name: p\n",
+        "data: {p: hush, \"q\": 'hush', r: [hush]}\nkind: \"Secret\" # mine\n",
+        "{\"kind\": \"Pod\", \"spec\": {\"containers\": [{\"env\": [{\"name\": \"a\", \"value\": \"hush\"}]}]}}\n",
+        "\u{feff}kind: Secret\nstringData:\n  a: hush\n---",
+        "kind: TokenRequest\nstatus: {token: hush-hush-hush-hush-hush, expirationTimestamp: x}\n",
+        "kind: Secret\r\ndata:\r\n  a: hush\r\n  b: |\r\n    hush\r\nmetadata:\r\n  name: a\r\n",
+        "kind: Secret\ndata:\n  a: !!str |\n    hush\n  b: &x hush\nmetadata:\n  labels: {a: *x}\n  name: a\n",
+        "? kind\n: Secret\n? data\n: ? p\n  : hush\n",
+    ];
+    for text in texts {
+        let ranges = yaml_ranges(text.as_bytes());
+        let withheld = String::from_utf8(withheld(text.as_bytes(), &ranges)).unwrap();
+        assert!(!withheld.contains("hush"), "{text}\n{withheld}");
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        shape(&text::yaml(text.as_bytes()).unwrap_or_else(|e| panic!("{e:?}\n{text}")), "", &mut before);
+        shape(&text::yaml(withheld.as_bytes()).unwrap_or_else(|e| panic!("{e:?}\n{withheld}")), "", &mut after);
+        before.retain(|place| !place.ends_with("labels.a"));
+        after.retain(|place| !place.ends_with("labels.a"));
+        assert_eq!(before, after, "{withheld}");
+    }
+}
+
+#[test]
+fn yaml_that_may_hide_a_secret_is_withheld_whole() {
+    for text in [
+        "kind: Secret\ndata:\n  a: hush\n b: [hush\n",
+        "x: &s hush\nspec:\n  containers:\n  - env:\n    - {name: a, value: *s}\n",
+        "[a, b]: hush\nkind: Secret\n",
+    ] {
+        assert_eq!(masked(text.as_bytes(), &yaml_ranges(text.as_bytes())), "***", "{text}");
+    }
+    for text in [
+        "kind: ConfigMap\ndata:\n  Corefile: x\n",
+        "# nothing\n",
+        "",
+        "a: &a 1\nb: *a\n",
+        "kind: Pod\nspec:\n  value: shown\n",
+    ] {
+        assert_eq!(masked(text.as_bytes(), &yaml_ranges(text.as_bytes())), text);
+    }
+}
+
+#[test]
+fn secrets_are_withheld_from_json_without_breaking_it() {
+    let texts = [
+        r#"{"kind":"Secret","data":null,"stringData":{"a":12345,"b":true,"c":[null,"hush"],"d":"\"hush\\"},"type":"x"}"#,
+        r#"{"k\u0069nd":"S\u0065cret","data":{"a":"hush"}}"#,
+        r#"{"objectRef":{"resource":"secrets"},"requestObject":{"data":null,"value":-1.5e3}}"#,
+    ];
+    for text in texts {
+        let withheld = withheld(text.as_bytes(), &json_ranges(text.as_bytes()));
+        let value = text::json(&withheld).unwrap();
+        assert!(!value.to_string().contains("hush"), "{value}");
+    }
 }

@@ -67,12 +67,13 @@ pub fn offset_of(text: &[u8], error: &serde_json::Error) -> usize {
     (start + error.column().saturating_sub(1)).min(text.len())
 }
 
-/// Reads a YAML document.
+/// The text of a YAML document, and how many octets went before it.
 ///
 /// # Errors
 /// [`Unreadable`] names the offset.
-pub fn yaml(bytes: &[u8]) -> Result<Value, Unreadable> {
+pub fn document(bytes: &[u8]) -> Result<(&str, usize), Unreadable> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let lead = bytes.len() - text.len();
     // A separator at the very end begins no document.
     let text = text.strip_suffix(b"\n---").unwrap_or(text);
     if text.len() > YAML_MAX {
@@ -80,6 +81,15 @@ pub fn yaml(bytes: &[u8]) -> Result<Value, Unreadable> {
     }
     let text = std::str::from_utf8(text)
         .map_err(|error| Unreadable { reason: "YAML that is not UTF-8", offset: error.valid_up_to() })?;
+    Ok((text, lead))
+}
+
+/// Reads a YAML document.
+///
+/// # Errors
+/// [`Unreadable`] names the offset.
+pub fn yaml(bytes: &[u8]) -> Result<Value, Unreadable> {
+    let (text, _) = document(bytes)?;
     // Repeated keys: Kubernetes takes the last one. Excerpts of the text must not get into messages.
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,

@@ -1,9 +1,12 @@
-//! Walks JSON without building it and tells where each value stands. Enters: bytes, whole or cut; leaves: calls.
+//! Walks JSON or YAML without building it and tells where each value stands. Enters: bytes; leaves: calls.
 //!
-//! Iterative and bounded in depth; on damage it stops where it is. Deliberately absent: decoding of numbers.
+//! Iterative and bounded in depth. JSON may be cut: on damage the walk stops where it is. YAML is walked whole or not at
+//! all. Deliberately absent: decoding of numbers, and following aliases.
 
 use std::borrow::Cow;
 use std::ops::Range;
+
+use granit_parser::{Event, Options, Parser, ScalarStyle};
 
 /// Deepest nesting walked; serde_json stops at the same depth.
 pub const DEPTH_MAX: usize = 128;
@@ -24,6 +27,8 @@ pub enum Token {
     String,
     /// A number, truth or null.
     Scalar,
+    /// A YAML alias: what it stands for was visited where its anchor is.
+    Alias,
     /// An object or array begins; the range is empty.
     Open,
     /// An object or array ends; the path is its own, the range that of the whole.
@@ -138,7 +143,8 @@ fn ends_scalar(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b',' | b'}' | b']' | b'{' | b'[' | b'"' | b':')
 }
 
-fn unescape(inside: &[u8]) -> Cow<'_, str> {
+/// The text of a string's inside.
+pub(super) fn unescape(inside: &[u8]) -> Cow<'_, str> {
     if !inside.contains(&b'\\') {
         return String::from_utf8_lossy(inside);
     }
@@ -147,4 +153,86 @@ fn unescape(inside: &[u8]) -> Cow<'_, str> {
     quoted.extend_from_slice(inside);
     quoted.push(b'"');
     serde_json::from_slice::<String>(&quoted).map_or_else(|_| String::from_utf8_lossy(inside), Cow::Owned)
+}
+
+/// Walks a YAML document and calls `visit(path, token, range, text)` in order, with the text as YAML reads it. Every
+/// scalar is a [`Token::String`]: its range is inside the quotes where it has quotes, and that of the lines of a block
+/// scalar. False if the text is not YAML, or has keys that are no scalars: the calls made do not cover it then.
+pub fn walk_yaml<'a>(
+    text: &'a str,
+    visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>, &str),
+) -> bool {
+    let mut options = Options::default();
+    options.set_emit_comments(false);
+    let mut walker = YamlWalker { path: Vec::new(), open: Vec::new() };
+    for event in Parser::new_from_str_with_options(text, options) {
+        let Ok((event, span)) = event else { return false };
+        let Some(range) = span.byte_range() else { return false };
+        if walker.event(text, event, range, visit).is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+struct YamlWalker<'a> {
+    path: Vec<Step<'a>>,
+    /// Starts of the open mappings and sequences, and whether each is a mapping.
+    open: Vec<(usize, bool)>,
+}
+
+impl<'a> YamlWalker<'a> {
+    fn event(
+        &mut self,
+        source: &str,
+        event: Event<'a>,
+        range: Range<usize>,
+        visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>, &str),
+    ) -> Option<()> {
+        let in_mapping = self.open.last().is_some_and(|(_, mapping)| *mapping);
+        let key_due = in_mapping && self.path.len() < self.open.len();
+        match event {
+            Event::Scalar(text, ..) if key_due => self.path.push(Step::Key(text)),
+            Event::Alias(_) | Event::MappingStart(..) | Event::SequenceStart(..) if key_due => return None,
+            Event::Scalar(text, style, ..) => {
+                self.begin();
+                visit(&self.path, Token::String, inside(source, style, range), &text);
+                self.path.pop();
+            }
+            Event::Alias(_) => {
+                self.begin();
+                visit(&self.path, Token::Alias, range, "");
+                self.path.pop();
+            }
+            Event::MappingStart(..) | Event::SequenceStart(..) => {
+                self.begin();
+                visit(&self.path, Token::Open, range.start..range.start, "");
+                self.open.push((range.start, matches!(event, Event::MappingStart(..))));
+            }
+            Event::MappingEnd | Event::SequenceEnd => {
+                let (start, _) = self.open.pop()?;
+                visit(&self.path, Token::Close, start..range.end, "");
+                self.path.pop();
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn begin(&mut self) {
+        if self.open.last().is_some_and(|(_, mapping)| !mapping) {
+            self.path.push(Step::Index);
+        }
+    }
+}
+
+/// The octets of a scalar that hold its value: without its quotes, and without white space after it.
+fn inside(source: &str, style: ScalarStyle, range: Range<usize>) -> Range<usize> {
+    let end = range.start + source.get(range.clone()).map_or(0, |text| text.trim_ascii_end().len());
+    match style {
+        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if end >= range.start + 2 => {
+            range.start + 1..end - 1
+        }
+        _ => range.start..end,
+    }
 }
