@@ -18,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                            --recorded DIR judges recordings instead; --clusters N, --seed S, --keep DIR, --plans DIR
   policies [N] [--seed S]  judges N random worlds of network policies by cyclonus too; last line is JSON
   bench investigate [ARG]  measures the walk stage by stage (release build); last line is JSON
+  demo [ARG]               the program's demo, from the build that the tests share
   golden                   rewrites the golden outputs, to be read as a diff
   fuzz [SECONDS]           runs every fuzz target with cargo-fuzz, where a nightly toolchain has it";
 
@@ -27,11 +28,12 @@ fn main() -> ExitCode {
     let root = workspace_root();
     match words.as_slice() {
         ["tidy"] => report(&tidy::check(&root)),
-        ["score", rest @ ..] => testkit(&root, "score", rest, rest.contains(&"--subsets")),
-        ["conformance", rest @ ..] => testkit(&root, "conformance", rest, false),
-        ["differential", rest @ ..] => testkit(&root, "differential", rest, false),
-        ["policies", rest @ ..] => testkit(&root, "policies", rest, false),
-        ["bench", rest @ ..] => testkit(&root, "bench", rest, true),
+        ["score", rest @ ..] => program(&root, "score", rest, rest.contains(&"--subsets")),
+        ["conformance", rest @ ..] => program(&root, "conformance", rest, false),
+        ["differential", rest @ ..] => program(&root, "differential", rest, false),
+        ["policies", rest @ ..] => program(&root, "policies", rest, false),
+        ["bench", rest @ ..] => program(&root, "bench", rest, true),
+        ["demo", ..] => program(&root, "truename", &words, false),
         ["golden"] => run(Command::new("cargo").args(["test", "--workspace"]).env("UPDATE", "1"), &root),
         ["fuzz", rest @ ..] => fuzz(&root, rest.first().copied().unwrap_or("60")),
         _ => {
@@ -58,14 +60,27 @@ fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
-/// Builds and starts a program of `testkit`; figures are measured on release builds only.
-fn testkit(root: &Path, program: &str, args: &[&str], release: bool) -> ExitCode {
-    let mut command = Command::new("cargo");
-    command.args(["run", "--quiet", "--package", "truename-testkit", "--bin", program]);
+/// Builds and starts a program of the workspace; figures are measured on release builds only.
+///
+/// `--workspace` and an example (which needs development dependencies) make cargo choose the features that `cargo test
+/// --workspace` chooses: nothing is compiled a second time after the tests.
+fn program(root: &Path, name: &str, args: &[&str], release: bool) -> ExitCode {
+    let mut build = Command::new("cargo");
+    build.args(["build", "--quiet", "--workspace", "--bin", name, "--example", "throughput"]);
     if release {
-        command.arg("--release");
+        build.arg("--release");
     }
-    run(command.arg("--").args(args), root)
+    let built = run(&mut build, root);
+    // Beside this program, which cargo has just built in the development profile.
+    let here = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.parent()?.to_path_buf()));
+    match here {
+        _ if built != ExitCode::SUCCESS => built,
+        Some(target) => {
+            let profile = if release { "release" } else { "debug" };
+            run(Command::new(target.join(profile).join(name)).args(args), root)
+        }
+        None => ExitCode::FAILURE,
+    }
 }
 
 fn fuzz(root: &Path, seconds: &str) -> ExitCode {
