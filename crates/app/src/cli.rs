@@ -133,8 +133,14 @@ pub(crate) struct InvestigateArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub(crate) threads: u8,
     /// Exit with 3 if less than this share (0–100) of the lookups is attributed exactly.
-    #[arg(long)]
+    #[arg(long, value_parser = share)]
     pub(crate) fail_coverage_below: Option<f64>,
+}
+
+/// A share in percent.
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok().filter(|share| (0.0..=100.0).contains(share));
+    share.ok_or_else(|| "a number from 0 to 100".to_owned())
 }
 
 #[derive(Args, Debug)]

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use truename_model::Outcome;
+
+use crate::cli::Grade;
+
 /// How the program ends (documented, stable). If several apply, the first in this order wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -30,6 +34,16 @@ impl Exit {
             Self::Internal => 6,
         })
     }
+}
+
+/// How a command ends that shows `outcome`: an incident or a finding that is not suppressed counts from `fail_on` up.
+pub(crate) fn judged(outcome: &Outcome, fail_on: Option<Grade>) -> Exit {
+    let hit = |least| {
+        let loud = outcome.findings.iter().filter(|finding| finding.suppressed.is_none());
+        outcome.incidents.iter().any(|incident| incident.severity >= least)
+            || loud.into_iter().any(|finding| finding.severity >= least)
+    };
+    if fail_on.map(Grade::severity).is_some_and(hit) { Exit::Findings } else { Exit::Clean }
 }
 
 /// What went wrong, for a person: what, where, and the next step.

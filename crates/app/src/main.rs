@@ -41,10 +41,13 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Demo(args) => commands::demo::run(args, cli.fail_on, style),
         Command::Investigate(args) => commands::investigate::run(args, cli.fail_on, style),
-        Command::Timeline(args) => commands::show::timeline(args, style),
-        Command::Findings(args) => commands::show::findings(args, style),
-        Command::Explain(args) => commands::show::explain(args, style),
-        Command::Report(args) => commands::show::report(args, style),
+        Command::Timeline(args) => commands::show::timeline(args, cli.fail_on, style),
+        Command::Findings(args) => commands::show::findings(args, cli.fail_on, style),
+        Command::Explain(args) => commands::show::explain(args, cli.fail_on, style),
+        Command::Report(args) => commands::show::report(args, cli.fail_on, style),
+        _ if cli.fail_on.is_some() => Err(Failure::usage(
+            "--fail-on: this command looks at no findings; investigate, findings, report, explain, timeline and demo do",
+        )),
         Command::May(args) => commands::may::run(args, style),
         Command::Verify(args) => commands::verify::run(args),
         Command::Custody(args) => commands::verify::custody(args),

@@ -5,7 +5,7 @@
 //! gap. After a kill the same inputs go on where the log ends. Deliberately absent: decoding.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::rc::Rc;
@@ -37,12 +37,12 @@ pub struct Ingested {
     pub taken: u64,
     /// Items that the case had already.
     pub known: u64,
-    /// Inputs that could not be opened or read, in words.
+    /// What was offered and could not be read, in words: each is a gap in the log.
     pub failed: Vec<String>,
 }
 
-/// Digest and size of every layer of an input, outermost first.
-type Digests = Vec<(LayerPath, u64, Sha256)>;
+/// Size and digest of every layer of an input.
+type Digests = HashMap<LayerPath, (u64, Sha256)>;
 
 /// A reader that hashes and counts what passes; its result is stored when it is dropped.
 struct Hashing<'r> {
@@ -66,7 +66,7 @@ impl Drop for Hashing<'_> {
     fn drop(&mut self) {
         let digest = std::mem::take(&mut self.state).finalize();
         let sha256 = Sha256(digest.into());
-        self.out.borrow_mut().push((std::mem::take(&mut self.layer), self.size, sha256));
+        self.out.borrow_mut().insert(std::mem::take(&mut self.layer), (self.size, sha256));
     }
 }
 
@@ -106,7 +106,6 @@ impl Visitor for Survey {
 
 /// An innermost layer to be taken.
 struct Leaf {
-    layer: LayerPath,
     format: Format,
     begin: ItemBegin,
 }
@@ -116,11 +115,25 @@ struct Take<'a> {
     case: &'a mut Case,
     settings: &'a Settings,
     now: Now<'a>,
-    leaves: Vec<Leaf>,
-    taken: u64,
+    leaves: HashMap<LayerPath, Leaf>,
+    taken: Vec<Sha256>,
     progress: &'a mut dyn FnMut(u64),
     failure: Option<EngineError>,
     changed: bool,
+}
+
+/// The case being filled, and what it has.
+struct Intake<'a> {
+    case: &'a mut Case,
+    settings: &'a Settings,
+    now: Now<'a>,
+    progress: &'a mut dyn FnMut(u64),
+    known: BTreeSet<Sha256>,
+    // Path and digest of what an interrupted run began.
+    unfinished: Vec<(String, Sha256)>,
+    // A gap that the log names already is not named again by the same command on the same inputs.
+    gaps: BTreeSet<(GapCause, String)>,
+    result: Ingested,
 }
 
 /// Takes `inputs` into the case and seals it. `progress` is told of octets appended.
@@ -134,104 +147,151 @@ pub fn ingest(
     now: Now<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Ingested, EngineError> {
-    let mut result = Ingested::default();
+    let ended = case.items().iter().filter(|item| item.end.is_some());
+    let known = ended.map(|item| item.begin.sha256).collect();
+    let gaps = case.gaps().iter().map(|(_, gap)| (gap.cause, gap.detail.clone())).collect();
+    let open = case.items().iter().filter(|item| item.end.is_none());
+    let unfinished = open.map(|item| (item.begin.path.clone(), item.begin.sha256)).collect();
+    let result = Ingested::default();
+    let mut intake = Intake { case, settings, now, progress, known, unfinished, gaps, result };
     for input in inputs {
-        match take_input(case, input, settings, now, progress, &mut result) {
+        match intake.take(input) {
             Err(EngineError::Input { path, error }) => {
-                let detail = format!("{path}: {error}");
-                let (time, cause) = (now(), GapCause::ReadError);
-                case.gap(GapEntry {
-                    cause,
-                    item: None,
-                    records: 0,
-                    detail: detail.clone(),
-                    quarantine: None,
-                    time,
-                })?;
-                result.failed.push(detail);
+                intake.miss(GapCause::ReadError, format!("{path}: {error}"))?;
             }
             other => other?,
         }
     }
-    case.seal()?;
-    Ok(result)
+    intake.case.seal()?;
+    Ok(intake.result)
 }
 
-fn take_input(
-    case: &mut Case,
-    input: &Input,
-    settings: &Settings,
-    now: Now<'_>,
-    progress: &mut dyn FnMut(u64),
-    result: &mut Ingested,
-) -> Result<(), EngineError> {
-    let failed = |error| EngineError::Input { path: input.label.clone(), error };
-    let mut survey = Survey { digests: Rc::default(), leaves: Vec::new() };
-    let summary = layer::open(&mut *(input.open)().map_err(failed)?, &Limits::default(), &mut survey)
-        .map_err(failed)?;
-    let digests = survey.digests.take();
-    let mut original_kept = false;
-    let mut leaves = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (layer, format) in survey.leaves {
-        let Some((_, size, sha256)) = digests.iter().find(|(path, ..)| *path == layer) else { continue };
-        let known = case.items().iter().any(|item| item.begin.sha256 == *sha256 && item.end.is_some());
-        if known || !seen.insert(*sha256) {
-            result.known += 1;
-            continue;
+impl Intake<'_> {
+    /// Something offered is missing from the log: a gap.
+    fn miss(&mut self, cause: GapCause, detail: String) -> Result<(), EngineError> {
+        if self.gaps.insert((cause, detail.clone())) {
+            let (item, records, quarantine, time) = (None, 0, None, (self.now)());
+            self.case.gap(GapEntry { cause, item, records, detail: detail.clone(), quarantine, time })?;
         }
-        if settings.copy_originals && !original_kept {
-            case.keep_original(&mut *(input.open)().map_err(failed)?)?;
-            original_kept = true;
+        self.result.failed.push(detail);
+        Ok(())
+    }
+
+    fn take(&mut self, input: &Input) -> Result<(), EngineError> {
+        let failed = |error| EngineError::Input { path: input.label.clone(), error };
+        let mut survey = Survey { digests: Rc::default(), leaves: Vec::new() };
+        let summary = layer::open(&mut *(input.open)().map_err(failed)?, &Limits::default(), &mut survey)
+            .map_err(failed)?;
+        let read = survey.leaves.iter().filter(|(_, format)| !matches!(format, Format::Unknown(_)));
+        let items: HashSet<&LayerPath> = read.map(|(layer, _)| layer).collect();
+        for (layer, loss) in &summary.losses {
+            // An item tells its own losses when it ends; the rest has no place but a gap.
+            if items.contains(layer) {
+                self.result.failed.push(format!("{} {layer}: {}", input.label, loss.text));
+                continue;
+            }
+            let layer = if layer.0.is_empty() { String::new() } else { format!("!{layer}") };
+            self.miss(GapCause::ReadError, format!("{}{layer}: {}", input.label, loss.text))?;
         }
-        let begin = ItemBegin {
-            path: input.label.clone(),
-            layer: layer.to_string(),
-            size: *size,
-            sha256: *sha256,
-            layers: layers_of(&layer, &digests),
-            format: format.to_string(),
-            time: now(),
-            operator: settings.operator.clone(),
-            tool: settings.tool.clone(),
-            original_kept,
-            note: String::new(),
+        if summary.losses_untold > 0 {
+            let detail = format!("{}: … and {} more losses", input.label, summary.losses_untold);
+            self.miss(GapCause::ReadError, detail)?;
+        }
+        self.miss_changed(input, &survey)?;
+        let leaves = self.new_leaves(input, survey)?;
+        if leaves.is_empty() {
+            return Ok(());
+        }
+        let mut take = Take {
+            case: &mut *self.case,
+            settings: self.settings,
+            now: self.now,
+            leaves,
+            taken: Vec::new(),
+            progress: &mut *self.progress,
+            failure: None,
+            changed: false,
         };
-        leaves.push(Leaf { layer, format, begin });
-    }
-    for (layer, loss) in &summary.losses {
-        let detail = format!("{} {layer}: {}", input.label, loss.text);
-        let (time, cause) = (now(), GapCause::ReadError);
-        if !leaves.is_empty() {
-            case.gap(GapEntry { cause, item: None, records: 0, detail, quarantine: None, time })?;
+        let walked = layer::open(&mut *(input.open)().map_err(failed)?, &Limits::default(), &mut take);
+        if let Some(failure) = take.failure {
+            return Err(failure);
         }
+        walked.map_err(failed)?;
+        self.result.taken += take.taken.len() as u64;
+        let changed = take.changed || !take.leaves.is_empty();
+        self.known.extend(take.taken);
+        if changed {
+            let detail = format!("{}: its content changed while it was read", input.label);
+            self.miss(GapCause::InputChanged, detail)?;
+        }
+        Ok(())
     }
-    if leaves.is_empty() {
-        return Ok(());
+
+    /// An item that an interrupted run began under this path and that is not there any more.
+    fn miss_changed(&mut self, input: &Input, survey: &Survey) -> Result<(), EngineError> {
+        let digests = survey.digests.borrow();
+        let there: BTreeSet<Sha256> = digests.values().map(|(_, sha256)| *sha256).collect();
+        drop(digests);
+        let gone: Vec<Sha256> = self
+            .unfinished
+            .iter()
+            .filter(|(path, sha256)| *path == input.label && !there.contains(sha256))
+            .map(|(_, sha256)| *sha256)
+            .collect();
+        for sha256 in gone {
+            let detail = format!(
+                "{}: its content changed after an interrupted run had begun to take it as {sha256}",
+                input.label
+            );
+            self.miss(GapCause::InputChanged, detail)?;
+        }
+        Ok(())
     }
-    let mut take = Take { case, settings, now, leaves, taken: 0, progress, failure: None, changed: false };
-    let walked = layer::open(&mut *(input.open)().map_err(failed)?, &Limits::default(), &mut take);
-    if let Some(failure) = take.failure {
-        return Err(failure);
+
+    /// The innermost layers that the case does not know.
+    fn new_leaves(&mut self, input: &Input, survey: Survey) -> Result<HashMap<LayerPath, Leaf>, EngineError> {
+        let digests = survey.digests.take();
+        let mut original_kept = false;
+        let mut leaves = HashMap::new();
+        let mut seen = BTreeSet::new();
+        for (layer, format) in survey.leaves {
+            let Some(&(size, sha256)) = digests.get(&layer) else { continue };
+            if self.known.contains(&sha256) || !seen.insert(sha256) {
+                self.result.known += 1;
+                continue;
+            }
+            if self.settings.copy_originals && !original_kept {
+                let failed = |error| EngineError::Input { path: input.label.clone(), error };
+                self.case.keep_original(&mut *(input.open)().map_err(failed)?)?;
+                original_kept = true;
+            }
+            let begin = ItemBegin {
+                path: input.label.clone(),
+                layer: layer.to_string(),
+                size,
+                sha256,
+                layers: layers_of(&layer, &digests),
+                format: format.to_string(),
+                time: (self.now)(),
+                operator: self.settings.operator.clone(),
+                tool: self.settings.tool.clone(),
+                original_kept,
+                note: String::new(),
+            };
+            leaves.insert(layer, Leaf { format, begin });
+        }
+        Ok(leaves)
     }
-    walked.map_err(failed)?;
-    result.taken += take.taken;
-    let changed = take.changed || !take.leaves.is_empty();
-    if changed {
-        let detail = format!("{}: its content changed while it was read", input.label);
-        let (time, cause) = (now(), GapCause::InputChanged);
-        case.gap(GapEntry { cause, item: None, records: 0, detail, quarantine: None, time })?;
-    }
-    Ok(())
 }
 
 /// Digests of the layers on the way to `layer`, outermost first.
 fn layers_of(layer: &LayerPath, digests: &Digests) -> Vec<LayerDigest> {
-    let mut on_the_way: Vec<_> = digests.iter().filter(|(path, ..)| layer.0.starts_with(&path.0)).collect();
-    on_the_way.sort_by_key(|(path, ..)| path.0.len());
+    let on_the_way = (0..=layer.0.len()).map(|len| LayerPath(layer.0[..len].to_vec()));
     on_the_way
-        .into_iter()
-        .map(|(path, size, sha256)| LayerDigest { layer: path.to_string(), size: *size, sha256: *sha256 })
+        .filter_map(|path| {
+            let &(size, sha256) = digests.get(&path)?;
+            Some(LayerDigest { layer: path.to_string(), size, sha256 })
+        })
         .collect()
 }
 
@@ -243,14 +303,13 @@ impl Visitor for Take<'_> {
         _: &[u8],
         reader: &mut dyn Read,
     ) -> io::Result<()> {
-        let Some(at) = self.leaves.iter().position(|leaf| leaf.layer == *layer && leaf.format == *format)
-        else {
+        if self.leaves.get(layer).is_none_or(|leaf| leaf.format != *format) {
             return Ok(());
-        };
-        let leaf = self.leaves.remove(at);
+        }
+        let Some(leaf) = self.leaves.remove(layer) else { return Ok(()) };
         match self.append(&leaf, reader) {
             Ok(unchanged) => {
-                self.taken += 1;
+                self.taken.push(leaf.begin.sha256);
                 self.changed |= !unchanged;
                 Ok(())
             }

@@ -2,7 +2,7 @@
 //!
 //! Enters: a reader of the log; leaves: a plan. Paths reach it only through origins (ADR 001).
 
-use truename_evidence::{Item, ItemId, Reader};
+use truename_evidence::{GapCause, GapEntry, Item, ItemId, Reader};
 use truename_model::{Known, Origin, Sha256};
 use truename_sources::recognise::{Format, HEAD, Recognised, recognise};
 
@@ -46,6 +46,8 @@ pub struct Plan {
     pub items: Vec<PlanItem>,
     /// Paths that no decoder reads, with what they look like.
     pub unrecognised: Vec<String>,
+    /// What the log says is missing beyond single items, sorted.
+    pub gaps: Vec<String>,
 }
 
 impl Plan {
@@ -75,6 +77,13 @@ impl Plan {
         plan.items.sort_by(|a, b| a.sha256.cmp(&b.sha256).then(a.id.cmp(&b.id)));
         plan.items.dedup_by(|a, b| a.sha256 == b.sha256);
         plan.unrecognised.sort();
+        // What a killed run left behind is taken again from the input, and an item that is not says so itself.
+        let told = |(entry, gap): &&(u64, GapEntry)| {
+            gap.cause != GapCause::UncleanStop && settings.at_size.is_none_or(|size| *entry < size)
+        };
+        plan.gaps = reader.gaps().iter().filter(told).map(|(_, gap)| gap.detail.clone()).collect();
+        plan.gaps.sort();
+        plan.gaps.dedup();
         Ok(plan)
     }
 }
@@ -88,6 +97,7 @@ fn planned(item: &Item, format: Format, path: String, settings: &Settings) -> Pl
         statement.apply(&mut origin);
         year = statement.year.or(year);
     }
+    let unfinished = || vec!["its taking was interrupted; the same command goes on with it".to_owned()];
     let losses = item.end.as_ref().map(|end| end.losses.iter().map(|loss| loss.detail.clone()).collect());
     PlanItem {
         id: item.id,
@@ -95,7 +105,7 @@ fn planned(item: &Item, format: Format, path: String, settings: &Settings) -> Pl
         format,
         path,
         bytes: item.begin.size,
-        losses: losses.unwrap_or_default(),
+        losses: losses.unwrap_or_else(unfinished),
         origin,
         year,
     }

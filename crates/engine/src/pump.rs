@@ -128,7 +128,16 @@ impl Pump {
     #[must_use]
     pub fn new(cursor: Cursor, decoder: Box<dyn Decoder>) -> Self {
         let (parts, decoded) = (Vec::new(), Vec::new());
-        Self { cursor, decoder, parts, secret: false, overlong: false, decoded, ended: false, tally: Tally::default() }
+        Self {
+            cursor,
+            decoder,
+            parts,
+            secret: false,
+            overlong: false,
+            decoded,
+            ended: false,
+            tally: Tally::default(),
+        }
     }
 
     /// Decodes the next records. Returns false when the item has ended.

@@ -112,6 +112,7 @@ impl<'a> Study<'a> {
         notes.sort();
         notes.dedup();
         outcome.coverage.unrecognised.clone_from(&self.plan.unrecognised);
+        outcome.coverage.gaps.clone_from(&self.plan.gaps);
         for (index, told) in prepared.told.iter().enumerate() {
             if self.plan.items[index].tells_objects() {
                 tallies.insert(index, told.tally.clone());

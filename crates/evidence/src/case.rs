@@ -239,9 +239,9 @@ impl Case {
         &self.contents.items
     }
 
-    /// Gap entries in the order of the log.
+    /// Gap entries in the order of the log, with their entries' index.
     #[must_use]
-    pub fn gaps(&self) -> &[GapEntry] {
+    pub fn gaps(&self) -> &[(u64, GapEntry)] {
         &self.contents.gaps
     }
 

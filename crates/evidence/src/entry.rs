@@ -170,6 +170,8 @@ pub struct Conclusion {
     pub rules: Sha256,
     /// SHA-256 of `findings.jsonl`.
     pub findings: Sha256,
+    /// SHA-256 of `outcome.json`: coverage, incidents and findings.
+    pub outcome: Sha256,
     /// Tool and version.
     pub tool: String,
     /// When, the caller's clock.

@@ -90,7 +90,7 @@ pub(crate) struct Segment {
 pub(crate) struct Contents {
     pub(crate) key: KeyEntry,
     pub(crate) items: Vec<Item>,
-    pub(crate) gaps: Vec<GapEntry>,
+    pub(crate) gaps: Vec<(u64, GapEntry)>,
     /// Conclusions with their index in the log.
     pub(crate) conclusions: Vec<(u64, Conclusion)>,
     pub(crate) manifests: Vec<(u64, SegmentManifest)>,
@@ -125,7 +125,7 @@ impl Contents {
                 }
                 self.manifests.push((index, manifest));
             }
-            LogEntry::Gap(gap) => self.gaps.push(gap),
+            LogEntry::Gap(gap) => self.gaps.push((index, gap)),
             LogEntry::Conclusion(conclusion) => self.conclusions.push((index, conclusion)),
         }
         Ok(())
@@ -241,9 +241,9 @@ impl Reader {
         &self.inner.contents.items
     }
 
-    /// Gap entries in the order of the log.
+    /// Gap entries in the order of the log, with their entries' index.
     #[must_use]
-    pub fn gaps(&self) -> &[GapEntry] {
+    pub fn gaps(&self) -> &[(u64, GapEntry)] {
         &self.inner.contents.gaps
     }
 

@@ -262,7 +262,7 @@ fn quarantine(folder: &Folder, name: &str, number: u64, valid: u64) -> Result<St
 /// Every file kept aside gets a gap entry; originals without custody are moved aside first.
 fn set_aside(folder: &Folder, listing: &Listing, work: &mut Recovered, time: Nanos) -> Result<()> {
     let pending = |name: &str, work: &Recovered| {
-        let gaps = work.contents.gaps.iter().filter_map(|gap| gap.quarantine.as_ref());
+        let gaps = work.contents.gaps.iter().filter_map(|(_, gap)| gap.quarantine.as_ref());
         let kept = work.contents.items.iter().filter(|item| item.begin.original_kept);
         gaps.map(|file| file.file.clone())
             .chain(kept.map(|item| {

@@ -511,7 +511,7 @@ impl<'a> Tally<'a> {
                 report.add(Problem::file(&format!("segments (item {})", stated.id.0), expected, have));
             }
         }
-        for gap in &log.contents.gaps {
+        for (_, gap) in &log.contents.gaps {
             report.lost = report.lost.saturating_add(gap.records);
         }
     }

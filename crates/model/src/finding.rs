@@ -214,6 +214,9 @@ pub struct Coverage {
     pub sources: Vec<SourceCoverage>,
     /// Files that were not recognised, with what they look like.
     pub unrecognised: Vec<String>,
+    /// What is missing beyond single items: what could not be read, and what is never followed or opened.
+    #[serde(default)]
+    pub gaps: Vec<String>,
     /// Notes that the reader must know (inferred years, missing cluster domain, clusters kept apart …).
     pub notes: Vec<String>,
     /// Lookups by attribution word: `exact`, `ambiguous`, `unknown`.

@@ -178,7 +178,9 @@ fn digest(text: &str) -> String {
 fn notes(outcome: &Outcome) -> Vec<String> {
     let coverage = &outcome.coverage;
     let unread = coverage.unrecognised.iter().map(|path| format!("not read: {path}"));
+    let lost = coverage.gaps.iter().map(|gap| format!("lost: {gap}"));
     unread
+        .chain(lost)
         .chain(forgotten_words(coverage))
         .chain(coverage.notes.iter().cloned())
         .map(|note| terminal(&note))

@@ -30,6 +30,7 @@ pub fn summary(outcome: &Outcome, style: Style) -> String {
 #[must_use]
 pub fn coverage_line(coverage: &Coverage) -> String {
     let losses: usize = coverage.sources.iter().map(|source| source.losses.len()).sum();
+    let losses = losses + coverage.gaps.len();
     let undecodable: u64 = coverage.sources.iter().map(|source| source.undecodable).sum();
     let not_run = coverage.rules.values().filter(|state| matches!(state, RuleState::NotRun(_))).count();
     let forgotten: u64 = forgotten(coverage).map(|(_, count)| count).sum();
@@ -70,6 +71,13 @@ fn write_coverage(out: &mut String, coverage: &Coverage, style: Style) {
     }
     for path in &coverage.unrecognised {
         let _ = writeln!(out, "  {} {}", style.warning("not read:"), terminal(path));
+    }
+    for gap in coverage.gaps.iter().take(SHOWN_MAX) {
+        let _ = writeln!(out, "  {} {}", style.warning("lost:"), terminal(gap));
+    }
+    if coverage.gaps.len() > SHOWN_MAX {
+        let more = coverage.gaps.len() - SHOWN_MAX;
+        let _ = writeln!(out, "  {} {more} more: truename report CASE -o json", style.warning("lost:"));
     }
     for note in &coverage.notes {
         let _ = writeln!(out, "  {} {}", style.warning("note:"), terminal(note));

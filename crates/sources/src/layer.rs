@@ -3,8 +3,8 @@
 //!
 //! Bounds: four containers deep; in all 1 TiB expanded per input; beyond 4 GiB expanded at most 1,100 times what was
 //! read of the input (deflate's own limit is 1,032); 128 MiB of window for zst, 256 MiB for xz; names of members 4 KiB.
-//! What a bound cuts off is a loss, never silent. Links and devices in a tar are skipped and counted; names are labels
-//! and never paths. Deliberately absent: files, and splitting the innermost layer.
+//! What a bound cuts off is a loss, never silent. Links and devices in a tar are losses, too; names are labels and never
+//! paths. Deliberately absent: files, and splitting the innermost layer.
 
 use std::cell::Cell;
 use std::fmt;
@@ -101,15 +101,18 @@ pub trait Visitor {
     ) -> io::Result<()>;
 }
 
+/// Losses of one input that are told in words; the rest is counted.
+pub const LOSSES_TOLD: usize = 1_000;
+
 /// What was met besides the innermost layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerSummary {
     /// Innermost layers given out.
     pub leaves: u64,
-    /// Members of tars that are no regular files, and were skipped.
-    pub skipped_members: u64,
-    /// What could not be read, with where.
+    /// What could not be read, with where; the first [`LOSSES_TOLD`].
     pub losses: Vec<(LayerPath, Loss)>,
+    /// Further losses.
+    pub losses_untold: u64,
 }
 
 /// Peels `input` and gives every innermost layer to `visitor`.
@@ -200,7 +203,11 @@ impl Walk<'_> {
     }
 
     fn lose(&mut self, path: &LayerPath, loss: Loss) {
-        self.summary.losses.push((path.clone(), loss));
+        if self.summary.losses.len() < LOSSES_TOLD {
+            self.summary.losses.push((path.clone(), loss));
+        } else {
+            self.summary.losses_untold += 1;
+        }
     }
 
     fn container(&mut self, path: &LayerPath, container: Container, reader: &mut dyn Read) -> io::Result<()> {
@@ -246,7 +253,10 @@ impl Walk<'_> {
                     let text = format!("the sparse member {label} of a tar is not read");
                     self.lose(path, Loss { cause: "tar-sparse", count: Some(1), text });
                 }
-                Ok(Some(tar::Entry::Skipped)) => self.summary.skipped_members += 1,
+                Ok(Some(tar::Entry::Other { label, what })) => {
+                    let text = format!("the member {label} of a tar is {what}; only regular files are read");
+                    self.lose(path, Loss { cause: "tar-no-file", count: Some(1), text });
+                }
                 Ok(None) => return Ok(()),
                 Err(tar::Damage::Header(at)) => {
                     let text = format!("a damaged header ends the tar after {at} octets");

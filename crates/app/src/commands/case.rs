@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use truename_engine::{Passing, Settings, Study};
 use truename_evidence::{Conclusion, ItemId, Reader, Receipt, RecordProof, Vkey};
 use truename_model::{Citation, Outcome, Sha256};
+use truename_report::Row;
 use truename_report::table::Leaf;
-use truename_report::{Row, lines};
 
 use crate::exit::{Exit, Failure};
 use crate::order::Order;
@@ -97,12 +97,10 @@ impl Opened {
 
     /// What the case concluded. Derived files are used only if they are what the log's conclusion names.
     pub(crate) fn outcome(&self) -> Result<Outcome, Failure> {
-        let expected = self.conclusion().map(|conclusion| conclusion.findings);
-        let stored = fs::read_to_string(self.dir.join("derived").join(OUTCOME)).ok();
-        let stored: Option<Outcome> = stored.and_then(|text| serde_json::from_str(&text).ok());
-        if let (Some(outcome), Some(expected)) = (stored, expected)
-            && truename_engine::sha256(lines::findings_jsonl(&outcome).as_bytes()) == expected
-        {
+        let expected = self.conclusion().map(|conclusion| conclusion.outcome);
+        let stored = fs::read(self.dir.join("derived").join(OUTCOME)).ok();
+        let stored = stored.filter(|bytes| Some(truename_engine::sha256(bytes)) == expected);
+        if let Some(outcome) = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(outcome);
         }
         if self.at_size.is_none() {
@@ -113,8 +111,8 @@ impl Opened {
         study.conclude(&mut |_| {}).map_err(|error| failed(&error))
     }
 
-    /// Every row of the timeline, in order of time.
-    pub(crate) fn rows(&self, sink: &mut dyn FnMut(&Row) -> Result<(), Failure>) -> Result<(), Failure> {
+    /// Every row of the timeline, in order of time, and what was concluded from them.
+    pub(crate) fn rows(&self, sink: &mut dyn FnMut(&Row) -> Result<(), Failure>) -> Result<Outcome, Failure> {
         let spool = |error: io::Error| Failure::io("write", Path::new("a temporary file"), &error);
         let (mut order, mut failed_spool) = (Order::new(), None);
         let settings = self.settings()?;
@@ -125,9 +123,10 @@ impl Opened {
                 failed_spool = order.take(row).err().or(failed_spool.take());
             }
         };
-        study.conclude(&mut pass).map_err(|error| failed(&error))?;
+        let outcome = study.conclude(&mut pass).map_err(|error| failed(&error))?;
         failed_spool.map_or(Ok(()), |error| Err(spool(error)))?;
-        order.give(sink, &spool)
+        order.give(sink, &spool)?;
+        Ok(outcome)
     }
 
     /// The verifier key that the case names.

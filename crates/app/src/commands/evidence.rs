@@ -35,7 +35,7 @@ pub(crate) fn open(paths: &[String]) -> Result<Evidence, Failure> {
     let failed_io = |error: std::io::Error| Failure::io("make", &std::env::temp_dir(), &error);
     let passing = tempfile::tempdir().map_err(failed_io)?;
     let dir = passing.path().join("case");
-    let found = inputs::find(&paths, &dir)?;
+    let found = inputs::find(&paths, None)?;
     if found.inputs.is_empty() {
         return Err(Failure::usage("no files in it; name a case, or files or folders that hold objects"));
     }
@@ -46,7 +46,7 @@ pub(crate) fn open(paths: &[String]) -> Result<Evidence, Failure> {
     let settings = Settings::from_note("").map_err(|error| failed(&error))?;
     let taken =
         ingest(&mut case, &found.inputs, &settings, &now, &mut |_| {}).map_err(|error| failed(&error))?;
-    say_taken(&taken, &found.passed_over);
+    say_taken(&taken);
     case.close().map_err(|error| log_failed(&error))?;
     let exit = if taken.failed.is_empty() { Exit::Clean } else { Exit::Partial };
     Ok(Evidence { opened: Opened::read(&dir)?, exit, _passing: Some(passing) })

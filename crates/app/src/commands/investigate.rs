@@ -14,7 +14,7 @@ use truename_report::{Style, lines, summary};
 use crate::cli::{Grade, InvestigateArgs};
 use crate::commands::case::{OUTCOME, Opened, failed, log_failed};
 use crate::commands::show;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, judged};
 use crate::inputs;
 use crate::terminal;
 
@@ -35,8 +35,7 @@ pub(crate) fn tool() -> String {
 
 pub(crate) fn run(args: &InvestigateArgs, fail_on: Option<Grade>, style: Style) -> Result<Exit, Failure> {
     let settings = settings(args)?;
-    // A new folder is not among the inputs; an empty path names none.
-    let inputs = inputs::find(&args.paths, args.case.as_deref().unwrap_or(Path::new("")))?;
+    let inputs = inputs::find(&args.paths, args.case.as_deref())?;
     if inputs.inputs.is_empty() {
         let paths: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
         return Err(Failure::usage(format!(
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &InvestigateArgs, fail_on: Option<Grade>, style: Style) 
     let taken = ingest(&mut case, &inputs.inputs, &settings, &now, &mut |octets| progress.inc(octets))
         .map_err(|error| failed(&error))?;
     progress.finish_and_clear();
-    say_taken(&taken, &inputs.passed_over);
+    say_taken(&taken);
     let outcome = conclude(&mut case, &settings)?;
     let receipt = case.close().map_err(|error| log_failed(&error))?;
     write_derived(&dir, &outcome)?;
@@ -167,9 +166,9 @@ fn key_path(args: &InvestigateArgs) -> Result<PathBuf, Failure> {
     Ok(config.join("truename").join("key"))
 }
 
-pub(crate) fn say_taken(taken: &Ingested, passed_over: &[String]) {
+pub(crate) fn say_taken(taken: &Ingested) {
     terminal::tell(&format!("{} items taken, {} known already", taken.taken, taken.known));
-    for what in passed_over.iter().chain(&taken.failed) {
+    for what in &taken.failed {
         terminal::tell(&format!("not read: {}", truename_report::escape::terminal(what)));
     }
 }
@@ -183,6 +182,7 @@ fn conclude(case: &mut Case, settings: &Settings) -> Result<Outcome, Failure> {
         prefix: case.log_size(),
         rules: Sha256::parse(&outcome.rule_set).unwrap_or_default(),
         findings: sha256(lines::findings_jsonl(&outcome).as_bytes()),
+        outcome: sha256(lines::outcome_json(&outcome).as_bytes()),
         tool: tool(),
         time: now(),
         note: settings.to_note().map_err(|error| failed(&error))?,
@@ -215,13 +215,5 @@ fn exit(args: &InvestigateArgs, fail_on: Option<Grade>, outcome: &Outcome, taken
     if nothing || uncovered || !taken.failed.is_empty() {
         return Exit::Partial;
     }
-    let worst = fail_on.map(Grade::severity);
-    let hit = |least| {
-        outcome.incidents.iter().any(|incident| incident.severity >= least)
-            || outcome
-                .findings
-                .iter()
-                .any(|finding| finding.suppressed.is_none() && finding.severity >= least)
-    };
-    if worst.is_some_and(hit) { Exit::Findings } else { Exit::Clean }
+    judged(outcome, fail_on)
 }

@@ -8,15 +8,15 @@ use truename_model::{Citation, Finding, Outcome};
 use truename_report::table::Leaf;
 use truename_report::{Row, Shown, Style, escape, html, lines, proof, summary, table};
 
-use crate::cli::{ExplainArgs, Output, ShowArgs};
+use crate::cli::{ExplainArgs, Grade, Output, ShowArgs};
 use crate::commands::case::Opened;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, judged};
 use crate::terminal;
 
 /// Most leaves looked up for a page: each costs a block of the log.
 const LEAVES_MAX: usize = 5_000;
 
-pub(crate) fn findings(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
+pub(crate) fn findings(args: &ShowArgs, fail_on: Option<Grade>, style: Style) -> Result<Exit, Failure> {
     let outcome = Opened::read_at(&args.case, args.at_size)?.outcome()?;
     let text = match args.output {
         Output::Table => table::findings(&outcome, style),
@@ -24,21 +24,23 @@ pub(crate) fn findings(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
         Output::Jsonl => lines::findings_jsonl(&outcome),
         Output::Csv => lines::findings_csv(&outcome),
         Output::Timesketch => outcome.findings.iter().map(lines::finding_timesketch).collect(),
-        Output::Html => return report(args, style),
+        Output::Html => return report(args, fail_on, style),
     };
-    deliver(args, &text)
+    deliver(args, &text)?;
+    Ok(judged(&outcome, fail_on))
 }
 
-pub(crate) fn report(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
+pub(crate) fn report(args: &ShowArgs, fail_on: Option<Grade>, style: Style) -> Result<Exit, Failure> {
     let opened = Opened::read_at(&args.case, args.at_size)?;
     let outcome = opened.outcome()?;
     let text = match args.output {
         Output::Html => page(&opened, &outcome)?,
         Output::Table => summary::summary(&outcome, style),
         Output::Json => lines::outcome_json(&outcome),
-        _ => return findings(args, style),
+        _ => return findings(args, fail_on, style),
     };
-    deliver(args, &text)
+    deliver(args, &text)?;
+    Ok(judged(&outcome, fail_on))
 }
 
 /// The page with the leaves of the evidence it shows.
@@ -70,7 +72,7 @@ fn named<'a>(outcome: &'a Outcome, id: &str) -> Result<&'a Finding, Failure> {
     }
 }
 
-pub(crate) fn explain(args: &ExplainArgs, style: Style) -> Result<Exit, Failure> {
+pub(crate) fn explain(args: &ExplainArgs, fail_on: Option<Grade>, style: Style) -> Result<Exit, Failure> {
     let opened = Opened::read_at(&args.show.case, args.show.at_size)?;
     let outcome = opened.outcome()?;
     let finding = named(&outcome, &args.id)?;
@@ -91,7 +93,8 @@ pub(crate) fn explain(args: &ExplainArgs, style: Style) -> Result<Exit, Failure>
         Output::Timesketch => lines::finding_timesketch(finding),
         Output::Html => page(&opened, &only())?,
     };
-    deliver(&args.show, &text)
+    deliver(&args.show, &text)?;
+    Ok(judged(&outcome, fail_on))
 }
 
 /// The finding with a complete proof of every record that it cites.
@@ -102,7 +105,7 @@ fn proofs(opened: &Opened, finding: &Finding) -> Result<serde_json::Value, Failu
     Ok(proof::document(finding, &proofs?, &opened.vkey()))
 }
 
-pub(crate) fn timeline(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
+pub(crate) fn timeline(args: &ShowArgs, fail_on: Option<Grade>, style: Style) -> Result<Exit, Failure> {
     let opened = Opened::read_at(&args.case, args.at_size)?;
     let mut sink = Sink::open(args)?;
     let (head, foot) = match args.output {
@@ -113,7 +116,7 @@ pub(crate) fn timeline(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
     };
     sink.write(&head)?;
     let mut between = "";
-    opened.rows(&mut |row| {
+    let outcome = opened.rows(&mut |row| {
         let text = match args.output {
             Output::Csv => lines::row_csv(row),
             Output::Json => format!("{}{}", std::mem::replace(&mut between, ","), lines::row_jsonl(row)),
@@ -125,7 +128,8 @@ pub(crate) fn timeline(args: &ShowArgs, style: Style) -> Result<Exit, Failure> {
         sink.write(&text)
     })?;
     sink.write(foot)?;
-    sink.finish().map(|()| Exit::Clean)
+    sink.finish()?;
+    Ok(judged(&outcome, fail_on))
 }
 
 /// A row for people: `≤` and `≥` mark a time that is a bound, and its other end stands last with who says so.
@@ -191,9 +195,8 @@ impl<'a> Sink<'a> {
     }
 }
 
-fn deliver(args: &ShowArgs, text: &str) -> Result<Exit, Failure> {
+fn deliver(args: &ShowArgs, text: &str) -> Result<(), Failure> {
     let mut sink = Sink::open(args)?;
     sink.write(text)?;
-    sink.finish()?;
-    Ok(Exit::Clean)
+    sink.finish()
 }

@@ -109,14 +109,14 @@ fn custody_log(case: &Path) -> Result<String, Failure> {
             None => out.push_str("    not ended: the run was interrupted; the same command goes on\n"),
         }
     }
-    for gap in opened.reader().gaps() {
+    for (_, gap) in opened.reader().gaps() {
         let _ = writeln!(out, "{} gap {:?}: {}", gap.time, gap.cause, safe(&gap.detail));
     }
     for (index, conclusion) in opened.reader().conclusions() {
         let _ = writeln!(
             out,
-            "{} conclusion (entry {index}) over {} entries: findings {} rules {}",
-            conclusion.time, conclusion.prefix, conclusion.findings, conclusion.rules
+            "{} conclusion (entry {index}) over {} entries: findings {} outcome {} rules {}",
+            conclusion.time, conclusion.prefix, conclusion.findings, conclusion.outcome, conclusion.rules
         );
     }
     Ok(out)

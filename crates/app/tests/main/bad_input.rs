@@ -342,16 +342,37 @@ fn findings_fail_a_script_only_when_asked() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let output = investigate(work.path(), &[&recording("recon")], &["--fail-on", "high"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    let output = investigate(work.path(), &[&recording("recon")], &["--fail-coverage-below", "100.1"]);
-    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    // What shows the case goes by it, too; what looks at no findings says so.
+    let exits = |arguments: &[&str]| truename(work.path()).args(arguments).output().unwrap().status.code();
+    for verb in ["findings", "report", "timeline"] {
+        assert_eq!(exits(&[verb, "case", "--fail-on", "high"]), Some(1), "{verb}");
+        assert_eq!(exits(&[verb, "case"]), Some(0), "{verb}");
+    }
+    let first: serde_json::Value =
+        serde_json::from_str(findings(work.path()).lines().next().unwrap()).unwrap();
+    assert_eq!(exits(&["explain", "case", first["id"].as_str().unwrap(), "--fail-on", "high"]), Some(1));
+    assert_eq!(exits(&["verify", "case", "--fail-on", "high"]), Some(2));
+    assert_eq!(exits(&["rules", "list", "--fail-on", "high"]), Some(2));
+}
+
+#[test]
+fn too_little_coverage_fails_a_script_only_when_asked() {
+    let work = tempfile::tempdir().unwrap();
+    put(work.path(), "in/coredns.log", line("a.example.").as_bytes());
+    let exit = |more: &[&str]| investigate(work.path(), &[Path::new("in")], more).status.code();
+    assert_eq!(exit(&[]), Some(0));
+    assert_eq!(exit(&["--fail-coverage-below", "1"]), Some(3));
+    for wrong in ["NaN", "100.1", "-1", "x"] {
+        assert_eq!(exit(&[&format!("--fail-coverage-below={wrong}")]), Some(2), "{wrong}");
+    }
 }
 
 #[test]
 fn coverage_comes_before_findings_and_suppressed_findings_fail_nothing() {
     let work = tempfile::tempdir().unwrap();
-    // `recon` has findings, and nobody covers more than all.
-    let both = &["--fail-on", "high", "--fail-coverage-below", "100.1"];
-    let output = investigate(work.path(), &[&recording("recon")], both);
+    // `recon` has findings, and a device is never read.
+    let both: [&Path; 2] = [&recording("recon"), Path::new("/dev/zero")];
+    let output = investigate(work.path(), &both, &["--fail-on", "high"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     let found = String::from_utf8(output.stdout).unwrap();
     let rules: std::collections::BTreeSet<String> = findings(work.path())

@@ -39,6 +39,36 @@ fn a_second_run_takes_nothing_twice_and_what_is_derived_can_be_rebuilt() {
 }
 
 #[test]
+fn a_doctored_outcome_is_not_believed() {
+    let work = tempfile::tempdir().unwrap();
+    investigate(work.path(), &[&recording("dns-impostor")], &[]);
+    let path = work.path().join("case/derived/outcome.json");
+    let whole = fs::read_to_string(&path).unwrap();
+    let shown = |verb: &str, output: &str| {
+        let run = truename(work.path()).args([verb, "case", "-o", output]).output().unwrap();
+        (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap())
+    };
+    let honest = shown("report", "table");
+    assert_eq!(honest.1, "", "what the log concluded is read, not computed again");
+    let outcome: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    for (pointer, value) in [
+        ("/incidents", serde_json::json!([])),
+        ("/coverage/attribution", serde_json::json!({"exact": 464})),
+        ("/coverage/sources/0/losses", serde_json::json!([])),
+        ("/coverage/gaps", serde_json::json!(["made up"])),
+        ("/rule_set", serde_json::json!("")),
+    ] {
+        let mut doctored = outcome.clone();
+        *doctored.pointer_mut(pointer).unwrap() = value;
+        fs::write(&path, format!("{doctored} ")).unwrap();
+        let now = shown("report", "table");
+        assert_eq!(now.0, honest.0, "{pointer}");
+        assert!(now.1.contains("not what the log concluded"), "{pointer}: {}", now.1);
+        assert_eq!(shown("report", "json").0, whole, "{pointer}: rebuilt, it is the same bytes");
+    }
+}
+
+#[test]
 fn evidence_added_later_is_appended_to_the_same_log() {
     let work = tempfile::tempdir().unwrap();
     unpack("corefile-tamper", &work.path().join("a"), &|path| path.starts_with("dnstap"));

@@ -13,3 +13,4 @@ mod readme;
 mod secrets;
 mod support;
 mod timeline;
+mod unread;

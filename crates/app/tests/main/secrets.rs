@@ -75,16 +75,19 @@ fn a_dump_in_yaml_is_understood_as_the_same_in_json() {
     let list = fs::read_to_string(recorded.join("objects/end.json")).unwrap();
     let list = dressed(serde_json::from_str(&list).unwrap());
     fs::remove_dir_all(recorded.join("objects")).unwrap();
-    let outcomes = [("json", list.to_string()), ("yaml", serde_saphyr::to_string(&list).unwrap())].map(|(syntax, dump)| {
-        assert!(dump.contains(VALUE));
-        fs::write(recorded.join("objects.txt"), dump).unwrap();
-        let case = format!("case-{syntax}");
-        let run = truename(work.path()).args(["investigate", "recorded", "--case", &case]).output().unwrap();
-        assert!(run.status.success(), "{}", text(&run));
-        let outcome = fs::read_to_string(work.path().join(case).join("derived/outcome.json")).unwrap();
-        assert!(!outcome.contains(VALUE) && !text(&run).contains(VALUE));
-        serde_json::from_str::<Value>(&outcome).unwrap()
-    });
+    let outcomes = [("json", list.to_string()), ("yaml", serde_saphyr::to_string(&list).unwrap())].map(
+        |(syntax, dump)| {
+            assert!(dump.contains(VALUE));
+            fs::write(recorded.join("objects.txt"), dump).unwrap();
+            let case = format!("case-{syntax}");
+            let run =
+                truename(work.path()).args(["investigate", "recorded", "--case", &case]).output().unwrap();
+            assert!(run.status.success(), "{}", text(&run));
+            let outcome = fs::read_to_string(work.path().join(case).join("derived/outcome.json")).unwrap();
+            assert!(!outcome.contains(VALUE) && !text(&run).contains(VALUE));
+            serde_json::from_str::<Value>(&outcome).unwrap()
+        },
+    );
     let [json, yaml] = &outcomes;
     for (outcome, format) in outcomes.iter().zip(["JSON", "YAML"]) {
         let sources = outcome["coverage"]["sources"].as_array().unwrap();

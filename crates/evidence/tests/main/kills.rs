@@ -71,7 +71,7 @@ fn a_case_killed_at_sixty_moments_goes_on_and_ends_like_an_undisturbed_one() {
         }
         let mut case = bed.open();
         unclean += u32::from(!case.gaps().is_empty());
-        torn += u32::from(case.gaps().iter().any(|gap| gap.quarantine.is_some()));
+        torn += u32::from(case.gaps().iter().any(|(_, gap)| gap.quarantine.is_some()));
         session(&mut case);
         let receipt = case.close().unwrap();
         let report = verify(&bed.case, Some(&bed.key.vkey()), Some(&receipt)).unwrap();

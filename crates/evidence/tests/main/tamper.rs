@@ -29,7 +29,7 @@ fn small() -> (Bed, Receipt) {
     bytes.extend_from_slice(b"TNB1 half a block");
     std::fs::write(&open, bytes).unwrap();
     let mut case = bed.open();
-    assert!(case.gaps()[0].quarantine.is_some());
+    assert!(case.gaps()[0].1.quarantine.is_some());
     fill(&mut case, 0, 20);
     case.seal().unwrap();
     fill(&mut case, 1, 5);
@@ -231,8 +231,8 @@ fn a_tail_torn_anywhere_is_kept_aside_and_the_case_goes_on() {
         std::fs::write(torn.join(name), &bytes[..len]).unwrap();
         let opened = Case::open_or_create(&torn, std::sync::Arc::clone(&bed.key), options(SMALL));
         let mut case = opened.unwrap_or_else(|e| panic!("cut at {len}: {e}"));
-        assert_eq!(case.gaps()[0].cause, GapCause::UncleanStop, "cut at {len}");
-        quarantined += u32::from(case.gaps().iter().any(|gap| gap.quarantine.is_some()));
+        assert_eq!(case.gaps()[0].1.cause, GapCause::UncleanStop, "cut at {len}");
+        quarantined += u32::from(case.gaps().iter().any(|(_, gap)| gap.quarantine.is_some()));
         let id = fill(&mut case, 0, 90);
         case.close().unwrap();
         assert_eq!(check(&torn).problems, [], "cut at {len}");

@@ -34,7 +34,7 @@ pub fn yaml_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
             scan.visit(path, token, range.start + lead..range.end + lead, text);
         })
     });
-    if walked && !scan.refers { scan.finish() } else { united(vec![0..bytes.len()]) }
+    if walked && !scan.refers { scan.finish() } else { united(std::iter::once(0..bytes.len()).collect()) }
 }
 
 /// Writes what stands for `len` octets of a secret: a number and blanks, which JSON and YAML take inside quotes and

@@ -386,7 +386,9 @@ fn shape(value: &serde_json::Value, path: &str, out: &mut Vec<String>) {
         serde_json::Value::Object(map) => {
             map.iter().for_each(|(key, value)| shape(value, &format!("{path}.{key}"), out))
         }
-        serde_json::Value::Array(list) => list.iter().for_each(|value| shape(value, &format!("{path}[]"), out)),
+        serde_json::Value::Array(list) => {
+            list.iter().for_each(|value| shape(value, &format!("{path}[]"), out))
+        }
         other if other.to_string().contains("hush") => out.push(path.to_owned()),
         other if other.as_str().map_or_else(|| other.to_string(), str::to_owned).trim() == "1" => {
             out.push(path.to_owned())
@@ -416,7 +418,11 @@ fn secrets_are_withheld_from_yaml_without_breaking_it() {
         assert!(!withheld.contains("hush"), "{text}\n{withheld}");
         let (mut before, mut after) = (Vec::new(), Vec::new());
         shape(&text::yaml(text.as_bytes()).unwrap_or_else(|e| panic!("{e:?}\n{text}")), "", &mut before);
-        shape(&text::yaml(withheld.as_bytes()).unwrap_or_else(|e| panic!("{e:?}\n{withheld}")), "", &mut after);
+        shape(
+            &text::yaml(withheld.as_bytes()).unwrap_or_else(|e| panic!("{e:?}\n{withheld}")),
+            "",
+            &mut after,
+        );
         before.retain(|place| !place.ends_with("labels.a"));
         after.retain(|place| !place.ends_with("labels.a"));
         assert_eq!(before, after, "{withheld}");

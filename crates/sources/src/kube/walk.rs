@@ -158,10 +158,7 @@ pub(super) fn unescape(inside: &[u8]) -> Cow<'_, str> {
 /// Walks a YAML document and calls `visit(path, token, range, text)` in order, with the text as YAML reads it. Every
 /// scalar is a [`Token::String`]: its range is inside the quotes where it has quotes, and that of the lines of a block
 /// scalar. False if the text is not YAML, or has keys that are no scalars: the calls made do not cover it then.
-pub fn walk_yaml<'a>(
-    text: &'a str,
-    visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>, &str),
-) -> bool {
+pub fn walk_yaml<'a>(text: &'a str, visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>, &str)) -> bool {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut walker = YamlWalker { path: Vec::new(), open: Vec::new() };

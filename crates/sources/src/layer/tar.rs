@@ -24,8 +24,13 @@ pub(super) enum Entry {
         /// Its name, escaped.
         label: String,
     },
-    /// A link or device.
-    Skipped,
+    /// A link, a device, or of a kind that is not known.
+    Other {
+        /// Its name, escaped.
+        label: String,
+        /// What it is, in words; the target of a link is escaped.
+        what: String,
+    },
 }
 
 /// Why the walk ends early, after how many octets.
@@ -119,9 +124,9 @@ impl<'r> Archive<'r> {
             // Links and devices have no content, whatever their size field says.
             b'1'..=b'4' | b'6' => {
                 (self.content, self.padding) = (0, 0);
-                Entry::Skipped
+                Entry::Other { label, what: kind_in_words(kind, block) }
             }
-            _ => Entry::Skipped,
+            _ => Entry::Other { label, what: kind_in_words(kind, block) },
         })
     }
 
@@ -187,6 +192,21 @@ impl<'r> Archive<'r> {
 /// Reads the content of one member, never beyond it.
 pub(super) struct Content<'a, 'r> {
     archive: &'a mut Archive<'r>,
+}
+
+/// What a member is that is no file. A link's target in an extension header is left out.
+fn kind_in_words(kind: u8, block: &[u8; BLOCK]) -> String {
+    let target = |what: &str| {
+        let target: Vec<u8> = block[157..257].iter().copied().take_while(|b| *b != 0).collect();
+        if target.is_empty() { what.to_owned() } else { format!("{what} to {}", label(&target)) }
+    };
+    match kind {
+        b'1' => target("a hard link"),
+        b'2' => target("a link"),
+        b'3' | b'4' => "a device".to_owned(),
+        b'6' => "a pipe".to_owned(),
+        _ => "of a kind that is not known".to_owned(),
+    }
 }
 
 impl Read for Content<'_, '_> {
