@@ -30,6 +30,8 @@ const STEPS_MAX: usize = 32;
 /// Open intents in all, and clients remembered.
 const OPEN_MAX: usize = 1 << 16;
 const CLIENTS_MAX: usize = 1 << 16;
+/// Open intents of one client and name that a lookup may go on with: of a name asked in a loop, the newest.
+const FILED_MAX: usize = 32;
 /// A node's own suffix is believed when so many clients tried it for so many names.
 const LEARN_CLIENTS: usize = 3;
 const LEARN_BASES: usize = 5;
@@ -143,7 +145,11 @@ impl Files {
     }
 
     fn put(&mut self, key: u64, index: u32) {
-        self.filed.entry(key).or_default().push(index);
+        let filed = self.filed.entry(key).or_default();
+        if filed.len() >= FILED_MAX {
+            filed.remove(0);
+        }
+        filed.push(index);
     }
 
     fn remove(&mut self, key: u64, index: u32) {

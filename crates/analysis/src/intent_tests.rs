@@ -287,6 +287,22 @@ fn the_nodes_own_suffix_is_learned_from_many_clients() {
     assert!(out.iter().all(|i| i.queries == 5 && i.outcome == IntentOutcome::NxDomain));
 }
 
+/// A name asked in a loop opens an intent each time; what a lookup may go on with stays short.
+#[test]
+fn a_name_asked_in_a_loop_costs_no_walk_over_all_before() {
+    let mut intents = Intents::default();
+    let mut out = Vec::new();
+    for n in 0..5_000 {
+        let step = (n, 40_000, "www.example.com", Rtype::A, End::Nx);
+        intents.observe(&judged(5, &step), &Small, &mut out);
+    }
+    assert!(intents.open() > 4_000, "{}", intents.open());
+    assert!(intents.files.filed.values().all(|filed| filed.len() <= FILED_MAX));
+    intents.finish(&mut out);
+    assert_eq!(out.iter().map(|intent| u64::from(intent.queries)).sum::<u64>(), 5_000);
+    assert!(intents.files.filed.is_empty());
+}
+
 #[test]
 fn open_intents_are_bounded() {
     let mut intents = Intents::with_bound(100);

@@ -149,6 +149,7 @@ pub struct ClusterKnowledge<'a> {
     corefiles: &'a CorefileHistory,
     truth: &'a Truth<'a>,
     domain: Option<Name>,
+    zones: Vec<Name>,
     servers: Learned,
     policies: Option<Policies<'a>>,
 }
@@ -165,7 +166,8 @@ impl<'a> ClusterKnowledge<'a> {
         let domain = history.facts().domain.clone().or(domain);
         let any = history.timelines().iter().any(|timeline| timeline.kind == Kind::Policy);
         let policies = any.then(|| Policies::new(history));
-        Self { history, corefiles, truth, domain, servers: Learned::default(), policies }
+        let zones = truth.zones().into_iter().chain(domain.clone()).collect();
+        Self { history, corefiles, truth, domain, zones, servers: Learned::default(), policies }
     }
 
     /// Adds the instances that lookups name by address, for addresses of which the objects say nothing.
@@ -244,9 +246,7 @@ impl Knowledge for ClusterKnowledge<'_> {
     }
 
     fn is_alias(&self, name: &Name, target: &Name, at: Interval) -> bool {
-        let zones = self.truth.zones();
-        let mut requests =
-            zones.iter().chain(&self.domain).filter_map(|zone| names::parse(name, zone, false, false));
+        let mut requests = self.zones.iter().filter_map(|zone| names::parse(name, zone, false, false));
         // The server may not have seen the newest state yet.
         let at = Interval { lo: at.lo.plus(-LAG_NS), hi: at.hi };
         requests.any(|request| {

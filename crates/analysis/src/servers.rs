@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use truename_model::time::MILLI;
-use truename_model::{DnsEvent, Event, Flags, Observation, Origin, Question, Rcode, Vantage};
+use truename_model::{DnsEvent, Event, Flags, Nanos, Observation, Origin, Question, Rcode, Vantage};
 
 /// Lookups remembered; beyond that the map stays as it is.
 const LOOKUPS_MAX: usize = 1 << 16;
@@ -150,8 +150,8 @@ impl Servers {
         if self.told_count >= LOOKUPS_MAX {
             return;
         }
-        let lasted = dns.query_time.map(|asked| asked.0).or(dns.duration_ns.map(|ns| at.lo.0 - ns));
-        let (from, to) = (lasted.unwrap_or(at.lo.0).min(at.lo.0) - NEAR, at.hi.0 + NEAR);
+        let lasted = dns.query_time.or(dns.duration_ns.map(|ns| Nanos(at.lo.0.saturating_sub(ns))));
+        let (from, to) = (lasted.unwrap_or(at.lo).min(at.lo).plus(-NEAR).0, at.hi.plus(NEAR).0);
         self.told_count += 1;
         self.told.entry(about).or_default().push(Told { origin: observation.origin.0, from, to });
     }

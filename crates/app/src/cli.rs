@@ -107,7 +107,7 @@ pub(crate) struct InvestigateArgs {
     #[arg(long)]
     pub(crate) profile: Option<PathBuf>,
     /// Facts about the origin of items: GLOB:cluster=…,replica=…,node=…,version=…,tz=±HH:MM,year=YYYY,offset=±SECONDS,leg=client|upstream,address=IP.
-    /// Default: as in the case\'s last conclusion.
+    /// Default: as in the case's last conclusion.
     #[arg(long)]
     pub(crate) origin: Vec<String>,
     /// Signing key; made at first use. Default: the user's configuration folder.

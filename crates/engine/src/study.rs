@@ -40,6 +40,8 @@ const PEEK: usize = 100_000;
 /// So many lookups from addresses of nobody, and one of so many, are told.
 const NOBODYS_MIN: u64 = 5;
 const NOBODYS_SHARE: u64 = 50;
+/// Holes told in words per cluster; the rest is counted.
+const HOLES_TOLD: usize = 20;
 /// Batches of facts that may wait for the rear half of the analysis.
 const BATCHES_AHEAD: usize = 4;
 
@@ -321,7 +323,10 @@ impl<'a> Study<'a> {
             );
         }
         notes.extend(nobodys.notes(&self.plan));
-        notes.extend(history.holes().iter().map(|hole| self.hole(hole)));
+        notes.extend(history.holes().iter().take(HOLES_TOLD).map(|hole| self.hole(hole)));
+        if let Some(more) = history.holes().len().checked_sub(HOLES_TOLD).filter(|more| *more > 0) {
+            notes.push(format!("{more} more losses of changes of pods are shown by slices"));
+        }
         let (late, early) = replayed.disorder;
         if late + early > 0 {
             notes.push(format!("{late} records came later than the order of their item allows, {early} were taken early for want of room"));

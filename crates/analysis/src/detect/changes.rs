@@ -171,7 +171,7 @@ pub(super) fn dns_image_retagged(signal: bool) -> Vec<Owned> {
 }
 
 pub(super) fn dns_args_edited(signal: bool) -> Vec<Owned> {
-    let conf = if signal { "/tmp/Corefile" } else { "/etc/coredns/Corefile" };
+    let conf = if signal { "/etc/other/Corefile" } else { "/etc/coredns/Corefile" };
     dns_deployment("bob", dns_workload(COREDNS, conf, "coredns"))
 }
 

@@ -32,7 +32,7 @@ pub struct Hole {
 pub fn find(changes: &[ClusterChange]) -> Vec<Hole> {
     let streams = streams(changes);
     let known = first_versions(changes);
-    let mut holes: Vec<Hole> = Vec::new();
+    let mut holes: BTreeMap<(u32, Interval), Hole> = BTreeMap::new();
     for change in changes {
         let Some(at) = version(change).filter(|_| is_controlled(change)) else { continue };
         let Object::EndpointSlice(slice) = &*change.object else { continue };
@@ -41,20 +41,16 @@ pub fn find(changes: &[ClusterChange]) -> Vec<Hole> {
         for pod in missing.filter(|pod| known.get(pod.uid.as_str()).is_none_or(|first| *first > at)) {
             for (item, stream) in &streams {
                 let Some(span) = stream.around(at) else { continue };
-                if holes.iter().all(|hole| (hole.item, hole.span) != (*item, span)) {
-                    let slice = format!("{}/{}", change.meta.namespace, change.meta.name);
-                    holes.push(Hole {
-                        item: *item,
-                        span,
-                        slice,
-                        pod: format!("{}/{}", pod.namespace, pod.name),
-                    });
-                }
+                holes.entry((*item, span)).or_insert_with(|| Hole {
+                    item: *item,
+                    span,
+                    slice: format!("{}/{}", change.meta.namespace, change.meta.name),
+                    pod: format!("{}/{}", pod.namespace, pod.name),
+                });
             }
         }
     }
-    holes.sort_by_key(|hole| (hole.item, hole.span));
-    holes
+    holes.into_values().collect()
 }
 
 /// An item's changes of pods after its initial list, by version.

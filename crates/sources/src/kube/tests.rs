@@ -449,6 +449,15 @@ fn yaml_that_may_hide_a_secret_is_withheld_whole() {
     }
 }
 
+/// Each level costs memory: deeper than any object there is no walk.
+#[test]
+fn yaml_nested_too_deep_is_withheld_whole() {
+    let nested = |depth: usize| format!("a: {}{}\n", "[".repeat(depth), "]".repeat(depth));
+    assert_eq!(yaml_ranges(nested(100).as_bytes()), []);
+    let deep = nested(200);
+    assert_eq!(yaml_ranges(deep.as_bytes()), [0..deep.len()]);
+}
+
 #[test]
 fn secrets_are_withheld_from_json_without_breaking_it() {
     let texts = [

@@ -1,7 +1,7 @@
 //! Walks JSON or YAML without building it and tells where each value stands. Enters: bytes; leaves: calls.
 //!
-//! Iterative and bounded in depth. JSON may be cut: on damage the walk stops where it is. YAML is walked whole or not at
-//! all. Deliberately absent: decoding of numbers, and following aliases.
+//! Iterative and bounded in depth ([`DEPTH_MAX`]). JSON may be cut: on damage the walk stops where it is. YAML is walked
+//! whole or not at all. Deliberately absent: decoding of numbers, and following aliases.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -157,7 +157,8 @@ pub(super) fn unescape(inside: &[u8]) -> Cow<'_, str> {
 
 /// Walks a YAML document and calls `visit(path, token, range, text)` in order, with the text as YAML reads it. Every
 /// scalar is a [`Token::String`]: its range is inside the quotes where it has quotes, and that of the lines of a block
-/// scalar. False if the text is not YAML, or has keys that are no scalars: the calls made do not cover it then.
+/// scalar. False if the text is not YAML, is nested too deep, or has keys that are no scalars: the calls made do not cover
+/// it then.
 pub fn walk_yaml<'a>(text: &'a str, visit: &mut dyn FnMut(&[Step<'a>], Token, Range<usize>, &str)) -> bool {
     let mut options = Options::default();
     options.set_emit_comments(false);
@@ -200,6 +201,9 @@ impl<'a> YamlWalker<'a> {
                 self.begin();
                 visit(&self.path, Token::Alias, range, "");
                 self.path.pop();
+            }
+            Event::MappingStart(..) | Event::SequenceStart(..) if self.open.len() >= DEPTH_MAX => {
+                return None;
             }
             Event::MappingStart(..) | Event::SequenceStart(..) => {
                 self.begin();

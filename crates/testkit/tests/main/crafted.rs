@@ -179,7 +179,7 @@ fn what_runs_as_the_dns_server_may_not_change_unseen() {
     let volumes = deployment_edited(|one| one["spec"]["template"]["spec"]["volumes"] = helper.clone());
     let expected = [("H05".to_owned(), "critical".to_owned(), "user bob@example.com".to_owned())];
     assert_eq!(volumes, expected);
-    let command = json!(["-conf", "/tmp/Corefile"]);
+    let command = json!(["-conf", "/etc/other/Corefile"]);
     let args =
         deployment_edited(|one| one["spec"]["template"]["spec"]["containers"][0]["args"] = command.clone());
     assert_eq!(args, expected);

@@ -39,3 +39,18 @@ fn evidence_taken_away_makes_no_claim_grow() {
     assert!(runs > 20, "{runs} partial recordings");
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+/// To the server that took it, and so to its tap, a forged answer is like any other; another server's tap disputes it.
+#[test]
+fn the_tap_of_the_poisoned_server_alone_says_nothing_good_of_its_answers() {
+    let whole = Whole::new(recording("forged-upstream")).unwrap();
+    let keep = |name: &str| {
+        let tap = name.contains("dnstap/") && name.contains("coredns-1-14-4-");
+        tap || name.contains("watch/") || name.contains("objects/")
+    };
+    let rest = whole.recording().clone().without_files(&|name| !keep(name));
+    let lies = rest.case.truth.iter().filter(|line| !line.is_true).count();
+    assert!(lies > 20, "{lies}");
+    let wrong: Vec<String> = whole.compare(&rest).unwrap().into_iter().map(|one| one.what).collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
