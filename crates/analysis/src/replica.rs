@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
-use truename_model::{DnsEvent, Interval, Origin, OriginId, Side, Vantage};
+use truename_model::{DnsEvent, Interval, Known, Origin, OriginId, Side, Vantage};
 
 use crate::knowledge::{DnsRole, Knowledge};
 
@@ -153,16 +153,26 @@ impl<'a> Replicas<'a> {
         self.by_origin.get(origin.0 as usize).copied().flatten()
     }
 
-    /// The instance that wrote a log line or a tap message.
+    /// The instance that wrote a log line or a tap message: what the operator states, else what the record says of
+    /// itself (one file may mix the lines of several), else what the item tells.
     pub fn of_server(&mut self, origin: OriginId, dns: &DnsEvent) -> Option<ReplicaId> {
-        if let Some(id) = self.by_origin.get(origin.0 as usize).copied().flatten() {
-            self.note_version(id, dns);
-            return Some(id);
-        }
-        let identity = dns.hints.as_deref()?.identity.as_deref()?;
-        let id = self.named(self.cluster(origin), identity);
+        let by_origin = self.by_origin.get(origin.0 as usize).copied().flatten();
+        let itself =
+            dns.hints.as_deref().and_then(|hints| hints.identity.as_deref()).filter(|name| !name.is_empty());
+        let id = match (by_origin, itself) {
+            (Some(id), Some(name)) if self.name(id) != name && !self.is_given(origin) => {
+                self.named(self.cluster(origin), name)
+            }
+            (Some(id), _) => id,
+            (None, name) => self.named(self.cluster(origin), name?),
+        };
         self.note_version(id, dns);
         Some(id)
+    }
+
+    fn is_given(&self, origin: OriginId) -> bool {
+        let origin = self.origins.get(origin.0 as usize);
+        origin.is_some_and(|origin| matches!(origin.replica, Known::Given(_)))
     }
 
     /// As [`Replicas::of_server`], but never without a number: an unnamed origin is an instance of its own.
@@ -327,6 +337,8 @@ pub fn parse_version(text: &str) -> Option<Version> {
 
 #[cfg(test)]
 mod tests {
+    use truename_model::Event;
+
     use super::*;
 
     #[test]
@@ -335,5 +347,26 @@ mod tests {
         assert_eq!(parse_version("1.9.4"), Some((1, 9, 4)));
         assert_eq!(parse_version("v1.14.5-rc1"), Some((1, 14, 5)));
         assert_eq!(parse_version("CoreDNS"), None);
+    }
+
+    #[test]
+    fn a_record_that_names_its_server_is_not_given_to_the_first_one_of_its_file() {
+        use crate::fixture::{Small, msg};
+        let knowledge = Small;
+        let found = |how: &str| Known::Found("coredns-a".to_owned(), how.to_owned());
+        let origin = |replica| Origin { replica, ..Origin::default() };
+        let origins = [origin(found("line prefix, one of several")), origin(Known::Given("mine".to_owned()))];
+        let mut replicas = Replicas::new(&knowledge, &origins);
+        let mut server = |item: u32, identity: &str| {
+            let record = msg(Vantage::ClientResponse, item, 1.0, "10.0.0.9:4000", 7, "a.example.");
+            let record = record.identity(identity, "CoreDNS-1.15.0");
+            let Event::Dns(dns) = &record.0.event else { unreachable!() };
+            let id = replicas.of_server(OriginId(item), dns).unwrap();
+            replicas.name(id).to_owned()
+        };
+        assert_eq!(server(0, "coredns-a"), "coredns-a");
+        assert_eq!(server(0, "coredns-b"), "coredns-b");
+        assert_eq!(server(0, ""), "coredns-a", "what says nothing is the item's");
+        assert_eq!(server(1, "coredns-b"), "mine", "the operator's word counts");
     }
 }

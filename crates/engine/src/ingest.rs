@@ -29,6 +29,8 @@ use crate::settings::{Input, Now, Settings};
 const SECRET_RECORD_MAX: usize = 64 << 20;
 /// Byte ranges of dropped packets that one custody entry lists.
 const RANGES_MAX: usize = 1_000;
+/// Longest item of no known format that is kept, octets: a later version may know it. Of a longer one the digest is kept.
+const UNKNOWN_MAX: u64 = 64 << 20;
 
 /// What was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,7 +117,12 @@ struct Take<'a> {
     case: &'a mut Case,
     settings: &'a Settings,
     now: Now<'a>,
-    leaves: HashMap<LayerPath, Leaf>,
+    // What every layer's custody entry is made of when its turn comes: an archive may have very many.
+    label: &'a str,
+    digests: Digests,
+    original_kept: bool,
+    unfinished: &'a [(String, Sha256)],
+    leaves: HashMap<LayerPath, Format>,
     taken: Vec<Sha256>,
     progress: &'a mut dyn FnMut(u64),
     failure: Option<EngineError>,
@@ -198,14 +205,23 @@ impl Intake<'_> {
             self.miss(GapCause::ReadError, detail)?;
         }
         self.miss_changed(input, &survey)?;
-        let leaves = self.new_leaves(input, survey)?;
+        let digests = survey.digests.take();
+        let leaves = self.new_leaves(&digests, survey.leaves);
         if leaves.is_empty() {
             return Ok(());
+        }
+        let original_kept = self.settings.copy_originals;
+        if original_kept {
+            self.case.keep_original(&mut *(input.open)().map_err(failed)?)?;
         }
         let mut take = Take {
             case: &mut *self.case,
             settings: self.settings,
             now: self.now,
+            label: &input.label,
+            digests,
+            original_kept,
+            unfinished: &self.unfinished,
             leaves,
             taken: Vec::new(),
             progress: &mut *self.progress,
@@ -249,38 +265,22 @@ impl Intake<'_> {
     }
 
     /// The innermost layers that the case does not know.
-    fn new_leaves(&mut self, input: &Input, survey: Survey) -> Result<HashMap<LayerPath, Leaf>, EngineError> {
-        let digests = survey.digests.take();
-        let mut original_kept = false;
+    fn new_leaves(
+        &mut self,
+        digests: &Digests,
+        found: Vec<(LayerPath, Format)>,
+    ) -> HashMap<LayerPath, Format> {
         let mut leaves = HashMap::new();
         let mut seen = BTreeSet::new();
-        for (layer, format) in survey.leaves {
-            let Some(&(size, sha256)) = digests.get(&layer) else { continue };
+        for (layer, format) in found {
+            let Some(&(_, sha256)) = digests.get(&layer) else { continue };
             if self.known.contains(&sha256) || !seen.insert(sha256) {
                 self.result.known += 1;
-                continue;
+            } else {
+                leaves.insert(layer, format);
             }
-            if self.settings.copy_originals && !original_kept {
-                let failed = |error| EngineError::Input { path: input.label.clone(), error };
-                self.case.keep_original(&mut *(input.open)().map_err(failed)?)?;
-                original_kept = true;
-            }
-            let begin = ItemBegin {
-                path: input.label.clone(),
-                layer: layer.to_string(),
-                size,
-                sha256,
-                layers: layers_of(&layer, &digests),
-                format: format.to_string(),
-                time: (self.now)(),
-                operator: self.settings.operator.clone(),
-                tool: self.settings.tool.clone(),
-                original_kept,
-                note: String::new(),
-            };
-            leaves.insert(layer, Leaf { format, begin });
         }
-        Ok(leaves)
+        leaves
     }
 }
 
@@ -303,10 +303,12 @@ impl Visitor for Take<'_> {
         _: &[u8],
         reader: &mut dyn Read,
     ) -> io::Result<()> {
-        if self.leaves.get(layer).is_none_or(|leaf| leaf.format != *format) {
+        if self.leaves.get(layer).is_none_or(|surveyed| surveyed != format) {
             return Ok(());
         }
-        let Some(leaf) = self.leaves.remove(layer) else { return Ok(()) };
+        let Some(leaf) = self.leaves.remove(layer).and_then(|format| self.custody(layer, format)) else {
+            return Ok(());
+        };
         match self.append(&leaf, reader) {
             Ok(unchanged) => {
                 self.taken.push(leaf.begin.sha256);
@@ -322,6 +324,24 @@ impl Visitor for Take<'_> {
 }
 
 impl Take<'_> {
+    fn custody(&self, layer: &LayerPath, format: Format) -> Option<Leaf> {
+        let &(size, sha256) = self.digests.get(layer)?;
+        let begin = ItemBegin {
+            path: self.label.to_owned(),
+            layer: layer.to_string(),
+            size,
+            sha256,
+            layers: layers_of(layer, &self.digests),
+            format: format.to_string(),
+            time: (self.now)(),
+            operator: self.settings.operator.clone(),
+            tool: self.settings.tool.clone(),
+            original_kept: self.original_kept,
+            note: String::new(),
+        };
+        Some(Leaf { format, begin })
+    }
+
     fn sieve(&self, format: &Format) -> Option<Sieve> {
         let capture = matches!(format, Format::Pcap | Format::PcapNg);
         (capture && !self.settings.keep_all).then(|| Sieve::new(self.settings.dns_ports.clone()))
@@ -329,7 +349,8 @@ impl Take<'_> {
 
     /// Appends one leaf; false if its bytes are not those that were surveyed.
     fn append(&mut self, leaf: &Leaf, reader: &mut dyn Read) -> Result<bool, EngineError> {
-        let resumed = self.case.resume_point(&leaf.begin.sha256);
+        let begun = self.unfinished.iter().any(|(_, sha256)| *sha256 == leaf.begin.sha256);
+        let resumed = if begun { self.case.resume_point(&leaf.begin.sha256) } else { None };
         let item = match &resumed {
             Some(point) => point.item,
             None => self.case.begin_item(leaf.begin.clone())?,
@@ -351,10 +372,14 @@ impl Take<'_> {
         // What is split is all that is read.
         let mut reader = Digesting { inner: reader, state: sha2::Sha256::new(), size: 0 };
         let mut summary = ItemSummary { complete: true, ..ItemSummary::default() };
-        if let Format::Unknown(what) = leaf.format {
+        if let Format::Unknown(what) = leaf.format
+            && leaf.begin.size > UNKNOWN_MAX
+        {
             let size = digest_rest(&mut reader);
-            let detail =
-                format!("not recognised: it looks like {what}; nothing of it was kept but its digest");
+            let detail = format!(
+                "not recognised: it looks like {what}; of its {size} octets nothing was kept but the digest, since it is \
+                 longer than {UNKNOWN_MAX}"
+            );
             let cause = "not-recognised".to_owned();
             summary.offered = 1;
             summary.losses.push(Loss { cause, records: 1, bytes: size, detail, ..Loss::default() });

@@ -4,7 +4,7 @@
 
 use truename_evidence::{GapCause, GapEntry, Item, ItemId, Reader};
 use truename_model::{Known, Origin, Sha256};
-use truename_sources::recognise::{Format, HEAD, Recognised, recognise};
+use truename_sources::recognise::{Format, HEAD, Recognised, next_step, recognise};
 
 use crate::error::EngineError;
 use crate::origins;
@@ -61,13 +61,11 @@ impl Plan {
         for item in reader.items().iter().filter(within) {
             let path = shown_path(item);
             if item.pieces == 0 && item.begin.size > 0 {
-                plan.unrecognised.push(format!("{path}: {}", item.begin.format));
+                plan.unrecognised.push(not_read(&path, &item.begin.format));
                 continue;
             }
             match recognise(&head(reader, item)?) {
-                Recognised::Format(Format::Unknown(what)) => {
-                    plan.unrecognised.push(format!("{path}: {what}"))
-                }
+                Recognised::Format(Format::Unknown(what)) => plan.unrecognised.push(not_read(&path, what)),
                 Recognised::Format(format) => plan.items.push(planned(item, format, path, settings)),
                 Recognised::Container(_) => {
                     plan.unrecognised.push(format!("{path}: a container inside too many others"))
@@ -108,6 +106,14 @@ fn planned(item: &Item, format: Format, path: String, settings: &Settings) -> Pl
         losses: losses.unwrap_or_else(unfinished),
         origin,
         year,
+    }
+}
+
+/// What an item that no decoder reads looks like, and what can be done about it.
+fn not_read(path: &str, looks: &str) -> String {
+    match next_step(looks) {
+        "" => format!("{path}: {looks}"),
+        step => format!("{path}: {looks}; {step}"),
     }
 }
 

@@ -440,6 +440,9 @@ fn decoder_table(cache: &str) -> &'static str {
     }
 }
 
+/// Of a name that is not the only one in its item.
+const SEVERAL: &str = ", one of several";
+
 /// What a record tells of where it was observed.
 fn learn(origin: &mut Origin, observation: &Observation, format: &Format) {
     match &observation.event {
@@ -447,11 +450,14 @@ fn learn(origin: &mut Origin, observation: &Observation, format: &Format) {
         Event::Dns(dns) => {
             let Some(hints) = &dns.hints else { return };
             if let Some(identity) = hints.identity.as_deref().filter(|text| !text.is_empty()) {
-                found(
-                    &mut origin.replica,
-                    identity,
-                    if *format == Format::Dnstap { "dnstap identity" } else { "line prefix" },
-                );
+                let how = if *format == Format::Dnstap { "dnstap identity" } else { "line prefix" };
+                match &mut origin.replica {
+                    // One file may hold the lines of several: each record is taken as its own says.
+                    Known::Found(first, how) if first != identity && !how.ends_with(SEVERAL) => {
+                        how.push_str(SEVERAL)
+                    }
+                    field => found(field, identity, how),
+                }
             }
             if let Some(version) = hints.version.as_deref().and_then(|text| text.strip_prefix("CoreDNS-")) {
                 found(&mut origin.version, version, "dnstap version");

@@ -94,7 +94,7 @@ pub struct PacketFacts {
 /// What the server's own metadata says (hints to be checked, never truth): see `evidence-sources` on attribution traps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hints {
-    /// dnstap `identity`, or the pod named by a `kubectl logs --prefix`.
+    /// dnstap `identity`, or the pod that a line's wrapping names (`kubectl logs --prefix`, stern, a log collector).
     pub identity: Option<String>,
     /// dnstap `version` (`CoreDNS-1.15.0`).
     pub version: Option<String>,

@@ -178,7 +178,7 @@ pub enum ClockBasis {
     ContainerRuntime,
     /// A time inside the log line itself.
     LogLine,
-    /// A journal or syslog time.
+    /// A journal's, syslog's or log collector's time: when it took the line.
     Journal,
     /// `stageTimestamp` or `requestReceivedTimestamp` of an audit event.
     Audit,

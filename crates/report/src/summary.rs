@@ -69,15 +69,13 @@ fn write_coverage(out: &mut String, coverage: &Coverage, style: Style) {
     for source in &coverage.sources {
         write_source(out, source, style);
     }
-    for path in &coverage.unrecognised {
-        let _ = writeln!(out, "  {} {}", style.warning("not read:"), terminal(path));
-    }
-    for gap in coverage.gaps.iter().take(SHOWN_MAX) {
-        let _ = writeln!(out, "  {} {}", style.warning("lost:"), terminal(gap));
-    }
-    if coverage.gaps.len() > SHOWN_MAX {
-        let more = coverage.gaps.len() - SHOWN_MAX;
-        let _ = writeln!(out, "  {} {more} more: truename report CASE -o json", style.warning("lost:"));
+    for (word, lines) in [("not read:", &coverage.unrecognised), ("lost:", &coverage.gaps)] {
+        for line in lines.iter().take(SHOWN_MAX) {
+            let _ = writeln!(out, "  {} {}", style.warning(word), terminal(line));
+        }
+        if let Some(more) = lines.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+            let _ = writeln!(out, "  {} {more} more: truename report CASE -o json", style.warning(word));
+        }
     }
     for note in &coverage.notes {
         let _ = writeln!(out, "  {} {}", style.warning("note:"), terminal(note));

@@ -5,7 +5,9 @@
 
 mod bodies;
 mod diag;
+mod envelope;
 mod json;
+mod pretty;
 mod stamp;
 mod wrap;
 
@@ -23,22 +25,25 @@ use crate::decoder::{CacheStats, CacheUse, DecodeContext, Decoder};
 use crate::lines::trimmed;
 use crate::logformat::{self, Cursor, Fields, Outcome};
 use json::JsonLine;
+use pretty::{Fed, Pretty};
 use stamp::Stamps;
 use wrap::Unwrapped;
 
 pub use crate::logformat::{LogFormat, LogFormatError};
 use bodies::Asked;
 pub(crate) use bodies::TextCache;
-pub use wrap::Wrapper;
+pub use wrap::{Wrapper, Wrapping};
 
 /// Longest line joined from partial ones, octets.
 const LONGEST_JOINED: usize = 1 << 20;
+/// Lines in parts at a time: streams of pods that one file mixes.
+const PARTIALS_MAX: usize = 16;
 
 /// How the lines of a file look: for people only, since every line is unwrapped by what it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dialect {
-    /// The wrapper of most lines.
-    pub wrapper: Wrapper,
+    /// The layers around most lines.
+    pub wrapping: Wrapping,
     /// JSON mode of CoreDNS ≥ 1.15.
     pub json: bool,
 }
@@ -48,7 +53,7 @@ impl Dialect {
     #[must_use]
     pub fn phrase(self) -> String {
         let json = if self.json { ", JSON" } else { "" };
-        format!("CoreDNS log ({}{json})", self.wrapper.word())
+        format!("CoreDNS log ({}{json})", self.wrapping)
     }
 }
 
@@ -64,28 +69,68 @@ enum Sign {
 /// Detects a CoreDNS log from the head of a text: one line that only CoreDNS writes, or mostly lines that look so.
 #[must_use]
 pub fn detect(head: &[u8]) -> Option<Dialect> {
-    let mut stamps = Stamps::default();
-    let mut wrappers = std::collections::BTreeMap::new();
-    let (mut strong, mut weak, mut other, mut json) = (0u32, 0u32, 0u32, false);
-    for line in head.split(|&octet| octet == b'\n').filter(|line| !line.is_empty()).take(400) {
+    let (mut stamps, mut pretty) = (Stamps::default(), Pretty::default());
+    let mut seen = Signs::default();
+    for line in head.split(|&octet| octet == b'\n').filter(|line| !line.is_empty()).take(DETECT_LINES) {
         let line = trimmed(line);
-        let unwrapped = wrap::unwrap(line, &mut stamps);
-        let sign = sign(&unwrapped);
+        if pretty.wants(line) {
+            match pretty.feed(0, line) {
+                Fed::Held => continue,
+                Fed::Whole(text, _) => {
+                    seen.note(&wrap::unwrap(&text, &mut stamps));
+                    continue;
+                }
+                Fed::Broken(_) => {}
+            }
+        }
+        seen.note(&wrap::unwrap(line, &mut stamps));
+    }
+    seen.verdict()
+}
+
+/// What the layers of a line leave, or `None` where it has none.
+#[must_use]
+pub(crate) fn innermost(line: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let line = trimmed(line);
+    let unwrapped = wrap::unwrap(line, &mut Stamps::default());
+    (unwrapped.text.len() < line.len()).then_some(unwrapped.text)
+}
+
+/// Lines that detection looks at.
+const DETECT_LINES: usize = 400;
+
+/// What the innermost texts of many lines say.
+#[derive(Default)]
+struct Signs {
+    wrappings: std::collections::BTreeMap<Wrapping, u32>,
+    strong: u32,
+    weak: u32,
+    other: u32,
+    json: bool,
+}
+
+impl Signs {
+    fn note(&mut self, line: &Unwrapped<'_>) {
+        let sign = sign(line);
         match sign {
-            Sign::Text | Sign::Json => strong += 1,
-            Sign::Weak => weak += 1,
-            Sign::None => other += 1,
+            Sign::Text | Sign::Json => self.strong += 1,
+            Sign::Weak => self.weak += 1,
+            Sign::None => self.other += 1,
         }
-        json |= sign == Sign::Json;
+        self.json |= sign == Sign::Json;
         if sign != Sign::None {
-            *wrappers.entry(unwrapped.wrapper).or_insert(0u32) += 1;
+            *self.wrappings.entry(line.wrapping).or_insert(0) += 1;
         }
     }
-    if strong == 0 && weak <= other {
-        return None;
+
+    fn verdict(self) -> Option<Dialect> {
+        if self.strong == 0 && self.weak <= self.other {
+            return None;
+        }
+        let wrapping =
+            self.wrappings.into_iter().max_by_key(|(_, count)| *count).map(|(wrapping, _)| wrapping)?;
+        Some(Dialect { wrapping, json: self.json })
     }
-    let wrapper = wrappers.into_iter().max_by_key(|(_, count)| *count).map(|(wrapper, _)| wrapper)?;
-    Some(Dialect { wrapper, json })
 }
 
 fn sign(line: &Unwrapped<'_>) -> Sign {
@@ -159,9 +204,11 @@ struct Around<'a> {
     pod: Option<&'a [u8]>,
 }
 
-/// A message that goes on in a later line.
+/// A message that goes on in a later line of the same stream of the same pod.
 #[derive(Debug, Default)]
 struct Partial {
+    stderr: bool,
+    pod: Option<Vec<u8>>,
     text: Vec<u8>,
     ordinal: u64,
     overlong: bool,
@@ -174,8 +221,9 @@ pub struct LogDecoder {
     stamps: Stamps,
     questions: TextCache<Asked>,
     hints: TextCache<Arc<Hints>>,
-    // Standard output and standard error are cut independently.
-    partials: [Option<Partial>; 2],
+    // Standard output and standard error of each pod are cut independently.
+    partials: Vec<Partial>,
+    pretty: Pretty,
     key: Vec<u8>,
 }
 
@@ -190,7 +238,8 @@ impl LogDecoder {
             stamps,
             questions,
             hints: TextCache::new(1 << 12),
-            partials: [None, None],
+            partials: Vec::new(),
+            pretty: Pretty::default(),
             key: Vec::new(),
         }
     }
@@ -202,11 +251,24 @@ impl LogDecoder {
         ordinal: u64,
         out: &mut Vec<Decoded>,
     ) -> Option<Unwrapped<'a>> {
-        let slot = &mut self.partials[usize::from(line.stderr)];
-        if !line.partial && slot.is_none() {
+        if !line.partial && self.partials.is_empty() {
             return Some(line);
         }
-        let held = slot.get_or_insert_with(Partial::default);
+        let same = |held: &Partial| held.stderr == line.stderr && held.pod.as_deref() == line.pod.as_deref();
+        let place = match self.partials.iter().position(same) {
+            Some(place) => place,
+            None if !line.partial => return Some(line),
+            None => {
+                if self.partials.len() >= PARTIALS_MAX {
+                    let held = self.partials.remove(0);
+                    out.push(self.unended(&held));
+                }
+                let pod = line.pod.as_deref().map(<[u8]>::to_vec);
+                self.partials.push(Partial { stderr: line.stderr, pod, ..Partial::default() });
+                self.partials.len() - 1
+            }
+        };
+        let held = self.partials.get_mut(place)?;
         held.ordinal = ordinal;
         if held.text.len() + line.text.len() > LONGEST_JOINED {
             held.overlong = true;
@@ -217,13 +279,43 @@ impl LogDecoder {
             out.push(self.context.ignored(ordinal, "partial line, goes on"));
             return None;
         }
-        let whole = slot.take()?;
+        let whole = self.partials.remove(place);
         if whole.overlong {
             let text = format!("a line of more than {LONGEST_JOINED} octets in parts was given up");
             out.push(self.context.loss(ordinal, line.at, "partial-line", Some(1), text));
             return None;
         }
         Some(Unwrapped { text: Cow::Owned(whole.text), ..line })
+    }
+
+    fn line(&mut self, ordinal: u64, line: &[u8], out: &mut Vec<Decoded>) {
+        let unwrapped = wrap::unwrap(line, &mut self.stamps);
+        let Some(whole) = self.join(unwrapped, ordinal, out) else { return };
+        let around = Around { ordinal, at: whole.at, pod: whole.pod.as_deref() };
+        self.message(&whole.text, whole.klog, around, out);
+    }
+
+    /// A line of an object that is printed over several.
+    #[cold]
+    fn pretty_line(&mut self, ordinal: u64, line: &[u8], out: &mut Vec<Decoded>) {
+        match self.pretty.feed(ordinal, line) {
+            Fed::Held => out.push(self.context.ignored(ordinal, "part of a JSON object, goes on")),
+            Fed::Whole(text, told) => self.line(told, &text, out),
+            Fed::Broken(lines) => {
+                out.push(self.no_object(ordinal, lines));
+                self.line(ordinal, line, out);
+            }
+        }
+    }
+
+    fn no_object(&self, ordinal: u64, lines: u64) -> Decoded {
+        let text = format!("{lines} lines begin a JSON object that has no end");
+        self.context.loss(ordinal, ObservedAt::OrderOnly, "json-object", Some(lines), text)
+    }
+
+    fn unended(&self, held: &Partial) -> Decoded {
+        let text = format!("the last {} octets of a line cut in parts have no end", held.text.len());
+        self.context.loss(held.ordinal, ObservedAt::OrderOnly, "partial-line", Some(1), text)
     }
 
     fn message(&mut self, text: &[u8], klog: bool, around: Around<'_>, out: &mut Vec<Decoded>) {
@@ -320,7 +412,8 @@ impl LogDecoder {
             _ => Transport::Unknown,
         };
         let query_time = match (at.interval(), fields.duration_ns) {
-            (Some(interval), Some(ns)) => Some(interval.lo.plus(-ns)),
+            // A time of whole seconds is an interval, and so is when the query came.
+            (Some(interval), Some(ns)) if interval.lo == interval.hi => Some(interval.lo.plus(-ns)),
             _ => None,
         };
         let server = fields.local.and_then(logformat::address).map(|ip| Endpoint { ip, port: 0 });
@@ -476,16 +569,19 @@ fn old_error(text: &[u8]) -> Option<(ObservedAt, Diagnostic)> {
 impl Decoder for LogDecoder {
     fn decode(&mut self, ordinal: u64, bytes: &[u8], out: &mut Vec<Decoded>) {
         let line = trimmed(bytes);
-        let unwrapped = wrap::unwrap(line, &mut self.stamps);
-        let Some(whole) = self.join(unwrapped, ordinal, out) else { return };
-        let around = Around { ordinal, at: whole.at, pod: whole.pod };
-        self.message(&whole.text, whole.klog.is_some(), around, out);
+        if self.pretty.wants(line) {
+            return self.pretty_line(ordinal, line, out);
+        }
+        self.line(ordinal, line, out);
     }
 
     fn finish(&mut self, out: &mut Vec<Decoded>) {
-        for held in std::mem::take(&mut self.partials).into_iter().flatten() {
-            let text = format!("the last {} octets of a line cut in parts have no end", held.text.len());
-            out.push(self.context.loss(held.ordinal, ObservedAt::OrderOnly, "partial-line", Some(1), text));
+        for held in std::mem::take(&mut self.partials) {
+            out.push(self.unended(&held));
+        }
+        let lines = std::mem::take(&mut self.pretty).lines();
+        if lines > 0 {
+            out.push(self.no_object(0, lines));
         }
     }
 

@@ -2,7 +2,8 @@
 //! their formats, one after the other.
 //!
 //! Bounds: four containers deep; in all 1 TiB expanded per input; beyond 4 GiB expanded at most 1,100 times what was
-//! read of the input (deflate's own limit is 1,032); 128 MiB of window for zst, 256 MiB for xz; names of members 4 KiB.
+//! read of the input (deflate's own limit is 1,032); 128 MiB of window for zst, 256 MiB for xz; 100,000 files out of all
+//! tars of one input; names of members 4 KiB.
 //! What a bound cuts off is a loss, never silent. Links and devices in a tar are losses, too; names are labels and never
 //! paths. Deliberately absent: files, and splitting the innermost layer.
 
@@ -29,11 +30,13 @@ pub struct Limits {
     pub ratio_from: u64,
     /// Octets expanded for each octet read of the input.
     pub ratio: u64,
+    /// Files given out of all tars of the input.
+    pub members: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 4, expanded: 1 << 40, ratio_from: 4 << 30, ratio: 1_100 }
+        Self { depth: 4, expanded: 1 << 40, ratio_from: 4 << 30, ratio: 1_100, members: 100_000 }
     }
 }
 
@@ -122,7 +125,7 @@ pub struct LayerSummary {
 pub fn open(input: &mut dyn Read, limits: &Limits, visitor: &mut dyn Visitor) -> io::Result<LayerSummary> {
     let counts = Rc::new(Counts { limits: *limits, read: Cell::new(0), expanded: Cell::new(0) });
     let input = Counted { inner: input, counts: Rc::clone(&counts), expands: false };
-    let mut walk = Walk { counts, visitor, summary: LayerSummary::default() };
+    let mut walk = Walk { counts, visitor, summary: LayerSummary::default(), members: 0 };
     walk.layer(LayerPath::default(), Box::new(input))?;
     Ok(walk.summary)
 }
@@ -164,6 +167,8 @@ struct Walk<'v> {
     counts: Rc<Counts>,
     visitor: &'v mut dyn Visitor,
     summary: LayerSummary,
+    // Files of tars given out so far.
+    members: u64,
 }
 
 impl Walk<'_> {
@@ -244,9 +249,14 @@ impl Walk<'_> {
 
     fn tar(&mut self, path: &LayerPath, reader: &mut dyn Read) -> io::Result<()> {
         let mut archive = tar::Archive::new(reader);
+        let mut beyond = 0u64;
         loop {
             match archive.next() {
+                Ok(Some(tar::Entry::File { .. })) if self.members >= self.counts.limits.members => {
+                    beyond += 1
+                }
                 Ok(Some(tar::Entry::File { index, label })) => {
+                    self.members += 1;
                     self.layer(path.inner(Step::Member(index, label)), Box::new(archive.content()))?;
                 }
                 Ok(Some(tar::Entry::Sparse { label })) => {
@@ -257,23 +267,32 @@ impl Walk<'_> {
                     let text = format!("the member {label} of a tar is {what}; only regular files are read");
                     self.lose(path, Loss { cause: "tar-no-file", count: Some(1), text });
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => break,
                 Err(tar::Damage::Header(at)) => {
                     let text = format!("a damaged header ends the tar after {at} octets");
                     self.lose(path, Loss { cause: "tar-damaged", count: None, text });
-                    return Ok(());
+                    break;
                 }
                 Err(tar::Damage::Read(at, error)) => {
                     self.lose(path, read_loss(at, &error));
-                    return Ok(());
+                    break;
                 }
             }
         }
+        if beyond > 0 {
+            let most = self.counts.limits.members;
+            let text = format!(
+                "{beyond} files of this tar are not read: an archive gives at most {most}; unpack it and give the folder"
+            );
+            self.lose(path, Loss { cause: "tar-members", count: Some(beyond), text });
+        }
+        Ok(())
     }
 
     /// Reads what the layer still holds, so that its digest covers all of it; an error not met before is a loss.
     fn drain(&mut self, path: &LayerPath, reader: &mut dyn Read) {
-        let mut buffer = vec![0u8; HEAD];
+        // Small: there may be very many layers with nothing left.
+        let mut buffer = [0u8; 8 << 10];
         let mut at = 0u64;
         loop {
             match reader.read(&mut buffer) {

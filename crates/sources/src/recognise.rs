@@ -355,11 +355,42 @@ fn looks_like(head: &[u8]) -> &'static str {
     if head.contains(&0) {
         return "binary data of no known format";
     }
+    if is_wrapped(trimmed) {
+        return WRAPPED;
+    }
     match trimmed.first() {
         Some(b'{' | b'[') if looks_like_json(trimmed) => "JSON of no known kind",
         Some(b'<') => "HTML or XML",
         _ if std::str::from_utf8(utf8_head(head)).is_ok() => "text of no known kind",
         _ => "binary data of no known format",
+    }
+}
+
+/// What the API writes is read as it is, not out of the lines of a log.
+const WRAPPED: &str = "an audit log, a watch or objects of the API, wrapped in the lines of a log";
+
+/// True if the first line that has something inside it holds what is read when it stands alone.
+fn is_wrapped(text: &[u8]) -> bool {
+    let lines = text.split(|b| *b == b'\n').take(JSON_LINES);
+    lines.filter_map(corednslog::innermost).any(|inner| matches!(json_value(&inner), Json::Is(_)))
+}
+
+/// What to do about a layer that is not recognised, by what it looks like; empty where there is nothing to do.
+#[must_use]
+pub fn next_step(looks: &str) -> &'static str {
+    match looks {
+        "a zip archive" | "a bzip2 file" | "an lz4 file" | "a 7z archive" | "a container nested too deep" => {
+            "unpack it and give what is inside"
+        }
+        "text in UTF-16" => "convert it to UTF-8 (iconv -f utf-16 -t utf-8)",
+        WRAPPED => "give what is inside, one object a line (jq -r .log, or cut -d' ' -f4-)",
+        "JSON of no known kind" | "text of no known kind" | "HTML or XML" => {
+            "if it holds a log or a dump in a form of its own, give the lines or objects inside it"
+        }
+        "a frame stream of another content type than dnstap" | "binary data of no known format" => {
+            "if it is a capture, give it as pcap, pcapng or dnstap"
+        }
+        _ => "",
     }
 }
 

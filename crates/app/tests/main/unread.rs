@@ -199,3 +199,43 @@ fn what_changed_after_an_interrupted_run_is_a_gap() {
     assert!(summary.contains("lost: its taking was interrupted"), "{summary}");
     assert!(summary.contains("lost: a.log: its content changed after an interrupted run"), "{summary}");
 }
+
+#[test]
+fn what_is_not_recognised_is_kept_and_told_with_the_next_step() {
+    let work = tempfile::tempdir().unwrap();
+    fs::create_dir(work.path().join("in")).unwrap();
+    fs::write(work.path().join("in/a.log"), LINE).unwrap();
+    fs::write(work.path().join("in/notes"), "gateway had a strange route\n").unwrap();
+    fs::write(work.path().join("in/x.zip"), b"PK\x03\x04.....").unwrap();
+    let output = investigate(work.path(), &[Path::new("in")], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let shown = text(&output);
+    assert!(shown.contains("not read: in/notes: text of no known kind; if it holds a log"), "{shown}");
+    assert!(
+        shown.contains("not read: in/x.zip: a zip archive; unpack it and give what is inside"),
+        "{shown}"
+    );
+    let reader = truename_evidence::Reader::open(&work.path().join("case")).unwrap();
+    let item = reader.items().iter().find(|item| item.begin.path == "in/notes").unwrap();
+    let piece = reader.records(item.id).unwrap().next().unwrap().unwrap().bytes.to_vec();
+    assert_eq!(piece, b"gateway had a strange route\n");
+    assert!(run(work.path(), &["verify", "case"]).status.success());
+}
+
+#[test]
+fn logs_of_several_pods_in_one_file_are_told_as_such() {
+    let work = tempfile::tempdir().unwrap();
+    let line = |pod: &str, n: u32| {
+        format!(
+            "{pod} coredns 2026-11-25T03:00:0{n}.000000001Z [INFO] 10.244.0.9:400{n} - 7 \"A IN a.example. udp 40 false 512\" \
+             NOERROR qr,aa,rd 60 0.0001s\n"
+        )
+    };
+    let lines: String = (0..8).map(|n| line(if n % 2 == 0 { "coredns-a" } else { "coredns-b" }, n)).collect();
+    fs::write(work.path().join("stern.txt"), lines).unwrap();
+    let output = investigate(work.path(), &[Path::new("stern.txt")], &[]);
+    assert!(text(&output).contains("8 records (8 read, 0 undecodable)"), "{}", text(&output));
+    let sources = outcome(work.path())["coverage"]["sources"].to_string();
+    assert!(sources.contains("kubectl --timestamps in stern"), "{sources}");
+    assert!(sources.contains("coredns-a") && sources.contains("line prefix, one of several"), "{sources}");
+}

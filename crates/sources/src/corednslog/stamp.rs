@@ -40,8 +40,10 @@ impl Stamps {
         }
         let len = 17 + text[17..].iter().take(24).position(|&octet| octet == b' ')?;
         let whole = &text[..len];
-        let fraction =
-            whole.get(20..).map_or(0, |tail| tail.iter().take_while(|octet| octet.is_ascii_digit()).count());
+        let fraction = match whole.get(19..) {
+            Some([b'.', tail @ ..]) => tail.iter().take_while(|octet| octet.is_ascii_digit()).count(),
+            _ => 0,
+        };
         let nanos = match self.same_minute(whole) {
             Some(nanos) => nanos,
             None => {
@@ -50,7 +52,8 @@ impl Stamps {
                 nanos
             }
         };
-        Some(Stamp { at: ObservedAt::Known(Interval::at(nanos), basis), len, fraction })
+        let interval = if fraction == 0 { second(nanos) } else { Interval::at(nanos) };
+        Some(Stamp { at: ObservedAt::Known(interval, basis), len, fraction })
     }
 
     /// The fast path: `YYYY-MM-DDTHH:MM:` as last time, then `SS.fffffffffZ`.
@@ -117,7 +120,7 @@ impl Stamps {
         month: i64,
         day: i64,
         secs: i64,
-        nanos: u32,
+        nanos: Option<u32>,
         basis: ClockBasis,
     ) -> Option<ObservedAt> {
         if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
@@ -181,25 +184,32 @@ fn short_offset(text: &[u8]) -> Option<Nanos> {
     Nanos::parse_rfc3339(&buffer[..head.len() + 6])
 }
 
-fn known(year: i64, month: i64, day: i64, secs: i64, nanos: u32, basis: ClockBasis) -> ObservedAt {
-    match Nanos::from_parts(days_from_civil(year, month, day) * 86_400 + secs, nanos) {
+/// A time printed in whole seconds: any moment of that second.
+fn second(nanos: Nanos) -> Interval {
+    Interval { lo: nanos, hi: nanos.plus(SECOND - 1) }
+}
+
+/// `nanos`: none where whole seconds were printed.
+fn known(year: i64, month: i64, day: i64, secs: i64, nanos: Option<u32>, basis: ClockBasis) -> ObservedAt {
+    match Nanos::from_parts(days_from_civil(year, month, day) * 86_400 + secs, nanos.unwrap_or(0)) {
+        Some(instant) if nanos.is_none() => ObservedAt::Known(second(instant), basis),
         Some(instant) => ObservedAt::Known(Interval::at(instant), basis),
         None => ObservedAt::OrderOnly,
     }
 }
 
-/// `hh:mm:ss[.fraction]`: seconds of the day, nanoseconds, octets read.
-fn clock(text: &[u8]) -> Option<(i64, u32, usize)> {
+/// `hh:mm:ss[.fraction]`: seconds of the day, nanoseconds where there is a fraction, octets read.
+fn clock(text: &[u8]) -> Option<(i64, Option<u32>, usize)> {
     let [hour, minute, second] = [0..2, 3..5, 6..8].map(|range| text.get(range).and_then(decimal));
     let (hour, minute, second) = (hour?, minute?, second?);
     if text[2] != b':' || text[5] != b':' || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let mut len = 8;
-    let mut nanos = 0u32;
+    let mut nanos = None;
     if text.get(8) == Some(&b'.') {
         let digits = text[9..].iter().take(9).take_while(|octet| octet.is_ascii_digit()).count();
-        nanos = decimal(&text[9..9 + digits])? as u32 * 10u32.pow(9 - digits as u32);
+        nanos = Some(decimal(&text[9..9 + digits])? as u32 * 10u32.pow(9 - digits as u32));
         len = 9 + digits;
     }
     Some((hour * 3_600 + minute * 60 + second, nanos, len))

@@ -3,6 +3,8 @@
 use super::*;
 use truename_model::{OriginId, Rtype};
 
+mod wrappings;
+
 fn context() -> DecodeContext {
     DecodeContext::new(3, OriginId(0))
 }
@@ -48,7 +50,13 @@ const QUERY: &str =
 
 fn at_text(at: ObservedAt) -> String {
     match at {
-        ObservedAt::Known(interval, basis) => format!("{} {basis:?}", interval.lo),
+        ObservedAt::Known(interval, basis) if interval.lo == interval.hi => {
+            format!("{} {basis:?}", interval.lo)
+        }
+        ObservedAt::Known(interval, basis) => {
+            let (lo, hi) = (interval.lo.to_string(), interval.hi.to_string());
+            format!("{lo}..{} {basis:?}", &hi[17..])
+        }
         other => format!("{other:?}"),
     }
 }
@@ -86,7 +94,7 @@ fn every_wrapping_gives_the_same_lookup() {
         ),
         (
             format!("2026-11-22T03:55:59+0000 node-1 coredns[12]: [INFO] {QUERY}"),
-            "2026-11-22T03:55:59.000000000Z Journal",
+            "2026-11-22T03:55:59.000000000Z..59.999999999Z Journal",
         ),
         (format!("Nov 22 03:55:59 node-1 coredns[12]: [INFO] {QUERY}"), "OrderOnly"),
     ];
@@ -98,8 +106,8 @@ fn every_wrapping_gives_the_same_lookup() {
         assert_eq!(event.client, Some(Endpoint { ip: "10.0.0.7".parse().unwrap(), port: 50145 }));
         assert_eq!((event.id, event.rcode, event.flags.0), (10450, Some(Rcode::NXDOMAIN), 0x8183));
         assert_eq!((event.duration_ns, event.size, event.response_size), (Some(2_747_802), 51, Some(101)));
-        let asked = at.interval().map(|interval| interval.lo.plus(-2_747_802));
-        assert_eq!(event.query_time, asked);
+        let point = at.interval().filter(|interval| interval.lo == interval.hi);
+        assert_eq!(event.query_time, point.map(|interval| interval.lo.plus(-2_747_802)));
         let pod = event.hints.as_ref().and_then(|hints| hints.identity.clone());
         assert_eq!(pod.is_some(), line.starts_with("[pod/"));
     }
@@ -111,7 +119,7 @@ fn given_year_and_zone_make_yearless_times_known() {
     let line = format!("Nov 22 03:55:59 node-1 coredns[12]: [INFO] {QUERY}");
     let klog = "E0602 12:34:56.789012       1 reflector.go:127] pkg/x: failed to list *v1.Service";
     let out = decode_with(context, &[&line, klog]);
-    assert_eq!(at_text(out[0].0), "2026-11-22T02:55:59.000000000Z Journal");
+    assert_eq!(at_text(out[0].0), "2026-11-22T02:55:59.000000000Z..59.999999999Z Journal");
     assert_eq!(at_text(out[1].0), "2026-06-02T11:34:56.789012000Z LogLine");
     assert!(matches!(&out[1].1, Event::Diagnostic(Diagnostic::Other(text)) if text.starts_with("pkg/x")));
 }
@@ -250,12 +258,12 @@ fn equal_questions_share_a_body() {
 #[test]
 fn detection_needs_a_line_that_coredns_writes() {
     let cri = format!("2026-11-22T03:55:59.9Z stdout F [INFO] {QUERY}\n");
-    assert_eq!(detect(cri.as_bytes()), Some(Dialect { wrapper: Wrapper::Cri, json: false }));
+    assert_eq!(detect(cri.as_bytes()).unwrap().phrase(), "CoreDNS log (CRI)");
     let json = r#"{"time":"x","level":"INFO","msg":"x","plugin":"log","qname":"a."}"#;
-    assert_eq!(detect(json.as_bytes()), Some(Dialect { wrapper: Wrapper::Bare, json: true }));
+    assert_eq!(detect(json.as_bytes()).unwrap().phrase(), "CoreDNS log (bare, JSON)");
     assert_eq!(
-        detect(b"[INFO] 10.233.71.0:58322 AAAA IN localhost.test.svc. - -\n").map(|d| d.wrapper),
-        Some(Wrapper::Bare)
+        detect(b"[INFO] 10.233.71.0:58322 AAAA IN localhost.test.svc. - -\n"),
+        Some(Dialect::default())
     );
     assert_eq!(detect(b"[INFO] Server started.\n[INFO] done\n"), None);
     assert_eq!(detect(b"{\"kind\":\"List\"}"), None);

@@ -188,6 +188,27 @@ fn bounds_are_losses_and_never_silent() {
 }
 
 #[test]
+fn files_beyond_the_most_of_an_input_are_counted_whatever_tar_they_are_in() {
+    let files = |count: usize| {
+        archive(&(0..count).map(|n| member(&format!("f{n}"), b'0', COREFILE)).collect::<Vec<_>>())
+    };
+    let tar = archive(&[
+        member("a.tar", b'0', &files(3)),
+        member("b.tar", b'0', &files(3)),
+        member("c", b'0', COREFILE),
+    ]);
+    let limits = Limits { members: 6, ..Limits::default() };
+    let (got, summary) = peel(&tar, &limits);
+    assert_eq!(got.leaves.len(), 4, "a.tar and its three, b.tar and its first");
+    let told: Vec<_> =
+        summary.losses.iter().map(|(path, loss)| (path.to_string(), loss.count, loss.cause)).collect();
+    let beyond = "tar-members";
+    assert_eq!(told, [("tar:b.tar".to_owned(), Some(2), beyond), (String::new(), Some(1), beyond)]);
+    let (got, summary) = peel(&tar, &Limits { members: 9, ..limits });
+    assert_eq!((got.leaves.len(), summary.losses.len()), (7, 0));
+}
+
+#[test]
 fn links_are_skipped_and_names_are_only_labels() {
     let mut long =
         member("././@LongLink", b'L', &[b"very/".repeat(40), b"../../etc/passwd\0".to_vec()].concat());

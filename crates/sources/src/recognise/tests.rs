@@ -152,3 +152,18 @@ fn what_is_unknown_is_named_by_its_looks() {
     assert_eq!(unknown(b"just a note\n"), "text of no known kind");
     assert_eq!(unknown(b"\xff\xfea\0"), "text in UTF-16");
 }
+
+#[test]
+fn what_is_wrapped_and_not_read_so_is_named_with_the_next_step() {
+    let event = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"x"}"#;
+    let docker =
+        serde_json::json!({"log": format!("{event}\n"), "stream": "stdout", "time": "2026-11-22T03:55:59Z"});
+    for text in [docker.to_string(), format!("2026-11-22T03:55:59.9Z stdout F {event}")] {
+        assert_eq!(unknown(text.as_bytes()), WRAPPED);
+    }
+    assert!(next_step(WRAPPED).contains("jq -r .log"));
+    for looks in ["a zip archive", "JSON of no known kind", "text of no known kind", "text in UTF-16"] {
+        assert!(!next_step(looks).is_empty(), "{looks}");
+    }
+    assert_eq!(next_step("an empty file"), "");
+}
