@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+mod fuzz;
 mod source;
 mod tidy;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => program(&root, "bench", rest, true),
         ["demo", ..] => program(&root, "truename", &words, false),
         ["golden"] => run(Command::new("cargo").args(["test", "--workspace"]).env("UPDATE", "1"), &root),
-        ["fuzz", rest @ ..] => fuzz(&root, rest.first().copied().unwrap_or("60")),
+        ["fuzz", rest @ ..] => fuzz::run(&root, rest.first().copied().unwrap_or("60")),
         _ => {
             say(USAGE);
             ExitCode::from(2)
@@ -80,67 +81,6 @@ fn program(root: &Path, name: &str, args: &[&str], release: bool) -> ExitCode {
             run(Command::new(target.join(profile).join(name)).args(args), root)
         }
         None => ExitCode::FAILURE,
-    }
-}
-
-fn fuzz(root: &Path, seconds: &str) -> ExitCode {
-    let fuzz_dir = root.join("fuzz");
-    let targets = match fuzz_targets(&fuzz_dir) {
-        Ok(targets) => targets,
-        Err(why) => {
-            say(&format!("fuzz: no target was run: {why}"));
-            return ExitCode::SUCCESS;
-        }
-    };
-    let told: Vec<(bool, String)> =
-        targets.iter().map(|target| fuzz_one(&fuzz_dir, target, seconds)).collect();
-    for (_, line) in &told {
-        say(&format!("fuzz: {line}"));
-    }
-    if told.iter().all(|(clean, _)| *clean) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Names of the targets, or why there is nothing to run them with.
-fn fuzz_targets(dir: &Path) -> Result<Vec<String>, String> {
-    let nightly = Command::new("cargo").args(["+nightly", "--version"]).output();
-    if !nightly.is_ok_and(|output| output.status.success()) {
-        return Err("no nightly toolchain (rustup toolchain install nightly)".to_owned());
-    }
-    let list = Command::new("cargo").args(["+nightly", "fuzz", "list"]).current_dir(dir).output();
-    match list {
-        Ok(output) if output.status.success() => {
-            Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
-        }
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().last().unwrap_or_default();
-            Err(format!("cargo fuzz does not list them: {last} (cargo install --locked cargo-fuzz)"))
-        }
-        Err(error) => Err(format!("cargo: {error}")),
-    }
-}
-
-/// Runs a target: whether it is clean, and a line that says so with what was executed, or where the input that breaks it
-/// lies, or why it did not run.
-fn fuzz_one(dir: &Path, target: &str, seconds: &str) -> (bool, String) {
-    let mut command = Command::new("cargo");
-    command.args(["+nightly", "fuzz", "run", target, "--"]);
-    command.args([&format!("-max_total_time={seconds}"), "-print_final_stats=1"]);
-    let output = match command.current_dir(dir).output() {
-        Ok(output) => output,
-        Err(error) => return (false, format!("{target}: not run: {error}")),
-    };
-    let said = String::from_utf8_lossy(&output.stderr);
-    let executed = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
-    let artifact = said.lines().find_map(|line| line.split("Test unit written to ").nth(1));
-    match (output.status.success(), executed, artifact) {
-        (true, Some(count), _) => (true, format!("{target}: clean, {} executions", count.trim())),
-        (_, _, Some(path)) => (false, format!("{target}: BREAKS on {path}")),
-        _ => {
-            let error = said.lines().find(|line| line.starts_with("error") || line.starts_with("ERROR"));
-            let last = error.or_else(|| said.lines().last()).unwrap_or_default();
-            (false, format!("{target}: not run: {last}"))
-        }
     }
 }
 

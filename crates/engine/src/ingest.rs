@@ -546,3 +546,45 @@ impl Writer<'_> {
         Ok(self.case.append(self.item, NewPiece { ordinal, offset, more, secret, bytes })?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use truename_evidence::{Limits as LogLimits, Options, SigningKeyFile};
+    use truename_model::Nanos;
+
+    use super::*;
+
+    /// Takes an input that gives `contents[n]` when it is opened for the n-th time; the gaps of the log.
+    fn gaps(contents: &'static [&'static [u8]]) -> Vec<(GapCause, String)> {
+        let work = tempfile::tempdir().unwrap();
+        let key = Arc::new(SigningKeyFile::load_or_create(&work.path().join("key")).unwrap());
+        let options =
+            Options { now: Box::new(|| Nanos(1)), tool: String::new(), limits: LogLimits::default() };
+        let mut case = Case::open_or_create(&work.path().join("case"), key, options).unwrap();
+        let opened = AtomicUsize::new(0);
+        let open = Box::new(move || {
+            let n = opened.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(contents[n.min(contents.len() - 1)]) as Box<dyn Read + Send>)
+        });
+        let input = Input { label: "a.log".to_owned(), size: 0, open };
+        let taken = ingest(&mut case, &[input], &Settings::default(), &|| Nanos(1), &mut |_| {}).unwrap();
+        let gaps: Vec<_> = case.gaps().iter().map(|(_, gap)| (gap.cause, gap.detail.clone())).collect();
+        assert_eq!(taken.failed.len(), gaps.len());
+        gaps
+    }
+
+    #[test]
+    fn an_input_that_changes_between_its_two_readings_is_a_gap() {
+        const ONE: &[u8] =
+            b"[INFO] 10.0.0.9:4000 - 7 \"A IN a.example. udp 40 false 512\" NOERROR qr 60 0.0001s\n";
+        const TWO: &[u8] =
+            b"[INFO] 10.0.0.9:4000 - 7 \"A IN b.example. udp 40 false 512\" NOERROR qr 60 0.0001s\n";
+        let told = [(GapCause::InputChanged, "a.log: its content changed while it was read".to_owned())];
+        assert_eq!(gaps(&[ONE, ONE]), []);
+        assert_eq!(gaps(&[ONE, TWO]), told, "another content");
+        assert_eq!(gaps(&[ONE, b"\x00\x01"]), told, "another format");
+    }
+}

@@ -7,6 +7,7 @@
 pub mod error;
 pub mod origins;
 pub mod settings;
+pub mod stated;
 pub mod merge;
 pub mod pump;
 pub mod plan;

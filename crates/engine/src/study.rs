@@ -33,6 +33,7 @@ use crate::plan::{Plan, PlanItem};
 use crate::pump::Tally;
 use crate::replay::{Decoding, peek, replay};
 use crate::settings::Settings;
+use crate::stated;
 use crate::timeless::{self, Timeless};
 
 /// Observations of each item that the clock estimate and the origin are read from.
@@ -268,8 +269,8 @@ impl<'a> Study<'a> {
     ) -> Result<Outcome, EngineError> {
         let none = (History::new(), CorefileHistory::new());
         let (history, corefiles) = cluster.and_then(|at| prepared.folded.get(&at)).unwrap_or(&none);
-        let domain = self.settings.profile.cluster_domain.as_deref().and_then(|text| Name::parse(text).ok());
-        let domain = domain.or_else(|| corefile_domain(corefiles));
+        let told = corefile_domain(corefiles).or_else(|| history.facts().domain.clone());
+        let (domain, contradiction) = stated::domain(told, &self.settings.profile);
         let mut truth = Truth::new(history, corefiles);
         if let Some(domain) = &domain {
             truth = truth.with_domain(domain.clone());
@@ -316,6 +317,8 @@ impl<'a> Study<'a> {
         passage.rest();
         let notes = &mut outcome.coverage.notes;
         notes.extend(knowledge.notes());
+        notes.extend(contradiction);
+        notes.extend(stated::ranges(&self.settings.profile, history.facts()));
         if knowledge.cluster_domain().is_none() && !observed.is_empty() {
             notes.push(
                 "the cluster domain is not in the evidence; give it as clusterDomain in a --profile"

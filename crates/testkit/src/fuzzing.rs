@@ -22,6 +22,8 @@ use truename_sources::recognise::{Format, HEAD, Recognised, recognise};
 use truename_sources::split::split;
 use truename_sources::wire::WireDecoder;
 
+pub mod seeds;
+
 /// Every body under the name of its target.
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("audit", audit),

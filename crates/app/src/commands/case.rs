@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use truename_engine::{Passing, Settings, Study};
-use truename_evidence::{Conclusion, ItemId, Reader, Receipt, RecordProof, Vkey};
+use truename_evidence::{Conclusion, InclusionProof, ItemId, Reader, Receipt, RecordProof, Vkey};
 use truename_model::{Citation, Outcome, Sha256};
 use truename_report::Row;
 use truename_report::table::Leaf;
@@ -144,14 +144,53 @@ impl Opened {
     pub(crate) fn leaf(&self, citation: Citation) -> Option<Leaf> {
         let item = *self.items.get(&citation.item)?;
         let proof = self.reader.proof(item, citation.record).ok()??;
-        let vkey: Option<Vkey> = self.reader.vkey();
-        let proved = vkey.is_some_and(|vkey| proof.check(&vkey).is_ok());
         let bytes = self.reader.shown_record(item, citation.record, SHOWN_MAX).ok()??;
-        Some(Leaf {
-            place: format!("entry {} leaf {}", proof.entry_index, proof.leaf_index),
-            hash: Sha256(proof.leaf_hash()).to_string(),
-            proved,
-            text: rows::record_text(&bytes),
-        })
+        Some(shown(&proof, self.reader.vkey().as_ref(), &bytes))
+    }
+}
+
+/// A leaf as it is shown: called proved only if its proof leads to a checkpoint that the key has signed.
+fn shown(proof: &InclusionProof, vkey: Option<&Vkey>, bytes: &[u8]) -> Leaf {
+    Leaf {
+        place: format!("entry {} leaf {}", proof.entry_index, proof.leaf_index),
+        hash: Sha256(proof.leaf_hash()).to_string(),
+        proved: vkey.is_some_and(|vkey| proof.check(vkey).is_ok()),
+        text: rows::record_text(bytes),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::sync::Arc;
+
+    use truename_evidence::{Case, ItemBegin, ItemSummary, Limits, NewPiece, Options, SigningKeyFile};
+    use truename_model::Nanos;
+
+    use super::*;
+
+    #[test]
+    fn a_leaf_is_called_proved_only_if_its_proof_holds() {
+        let work = tempfile::tempdir().unwrap();
+        let key = Arc::new(SigningKeyFile::load_or_create(&work.path().join("key")).unwrap());
+        let options = Options { now: Box::new(|| Nanos(1)), tool: String::new(), limits: Limits::default() };
+        let mut case = Case::open_or_create(&work.path().join("case"), key, options).unwrap();
+        let item = case.begin_item(ItemBegin::default()).unwrap();
+        for ordinal in 0..3 {
+            case.append(item, NewPiece { ordinal, offset: ordinal, more: false, secret: false, bytes: b"x" })
+                .unwrap();
+        }
+        case.end_item(item, ItemSummary { offered: 3, complete: true, ..ItemSummary::default() }).unwrap();
+        case.close().unwrap();
+        let reader = Reader::open(&work.path().join("case")).unwrap();
+        let (proof, vkey) = (reader.proof(item, 1).unwrap().unwrap(), reader.vkey());
+        assert!(shown(&proof, vkey.as_ref(), b"x").proved);
+        assert!(!shown(&proof, None, b"x").proved);
+        let payload = InclusionProof { payload: b"y".to_vec(), ..proof.clone() };
+        let path = InclusionProof { inner_path: Vec::new(), ..proof.clone() };
+        let signed = InclusionProof { checkpoint: proof.checkpoint.replacen('\n', "x\n", 1), ..proof };
+        for altered in [payload, path, signed] {
+            assert!(!shown(&altered, vkey.as_ref(), b"x").proved, "{altered:?}");
+        }
     }
 }

@@ -2,16 +2,13 @@
 //! short at many places, with octets changed. The changes are those of a fixed xorshift, so that a failure comes again.
 
 use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::seeds::{root, seeds};
 use super::{TARGETS, list};
 
 /// Time for all seeds of one body; what is left over is counted and told.
 const BUDGET: Duration = Duration::from_millis(1_500);
-/// Longest seed: enough for every kind of record, short enough to try many alterations.
-const SEED: usize = 6 << 10;
 
 struct Xorshift(u64);
 
@@ -22,45 +19,6 @@ impl Xorshift {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % below.max(1) as u64).unwrap()
     }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn seed(path: &Path) -> Vec<u8> {
-    let file = fs::File::open(path).unwrap();
-    let mut bytes = Vec::new();
-    if path.extension().is_some_and(|ext| ext == "zst") {
-        zstd::Decoder::new(file).unwrap().take(SEED as u64).read_to_end(&mut bytes).unwrap();
-    } else {
-        file.take(SEED as u64).read_to_end(&mut bytes).unwrap();
-    }
-    bytes
-}
-
-/// The recordings of a few cases, plain and packed, and the messages of the corpora.
-fn seeds() -> Vec<Vec<u8>> {
-    let mut files = Vec::new();
-    for case in ["corefile-tamper", "on-path", "recon"] {
-        list(&root().join("cases").join(case).join("recording"), &mut files);
-    }
-    assert!(files.len() > 20, "the committed recordings are there");
-    let beside = root().join("../shared/corpora");
-    let corpora = std::env::var_os("TRUENAME_CORPORA").map_or(beside, PathBuf::from).join("wire");
-    if corpora.is_dir() {
-        let mut wire = Vec::new();
-        list(&corpora, &mut wire);
-        wire.sort();
-        files.extend(wire.into_iter().step_by(7).take(60));
-    } else {
-        println!("skipped: corpora absent (wire seeds)");
-    }
-    files.sort();
-    let mut seeds: Vec<Vec<u8>> = files.iter().map(|path| seed(path)).collect();
-    let packed = files.iter().filter(|path| path.extension().is_some_and(|ext| ext == "zst")).take(6);
-    seeds.extend(packed.map(|path| fs::read(path).unwrap()));
-    seeds
 }
 
 fn alter(seed: &[u8], random: &mut Xorshift) -> Vec<u8> {
@@ -79,7 +37,8 @@ fn alter(seed: &[u8], random: &mut Xorshift) -> Vec<u8> {
 
 #[test]
 fn seeds_pass_through_every_body() {
-    let seeds = seeds();
+    let seeds = seeds().unwrap();
+    assert!(seeds.len() > 20, "the committed recordings are there");
     for (name, body) in TARGETS {
         let (began, mut random, mut runs) = (Instant::now(), Xorshift(0x9e37_79b9_7f4a_7c15), 0_u32);
         body(b"");
