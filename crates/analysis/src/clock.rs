@@ -3,7 +3,7 @@
 //! Enters: observations in any order, before any offset is applied; leaves: for each origin an interval to add to its
 //! times. The reference clock is one that most kinds of source agree with (a replica's rotated logs are one clock, not
 //! many), of these the best kind (dnstap, then packets, then logs). Deliberately absent: drift (one offset for the whole item), and the API
-//! server's clock, which no query shows.
+//! server's clock, of which only who asks tells (`presence`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -370,6 +370,13 @@ impl Offsets {
             }
         }
         self.contradicted.push(offset.clone());
+    }
+
+    /// Makes an origin's times wider by what its clock may be off besides.
+    pub fn widen(&mut self, origin: OriginId, (lo, hi): (i64, i64)) {
+        if let Some(slot) = self.by_origin.get_mut(origin.0 as usize) {
+            *slot = (slot.0.saturating_add(lo), slot.1.saturating_add(hi));
+        }
     }
 
     /// Offsets found that contradict what the operator gave.

@@ -136,7 +136,11 @@ impl Exchanges {
     ) {
         let Some(question) = dns.body.question.clone() else { return };
         let is_query = dns.vantage == Vantage::ForwarderQuery;
-        let asked = if is_query { at } else { dns.query_time.map_or(at, Interval::at) };
+        let asked = if is_query {
+            at
+        } else {
+            dns.query_time.map_or(at, |time| Interval { lo: time, hi: time.plus(at.hi.since(at.lo)) })
+        };
         let key = (replica, dns.id, asked.lo.0);
         let found = self.taps.get(&key).copied();
         let index = match found.or_else(|| self.untapped(replica, &question, dns, asked, local)) {

@@ -535,12 +535,14 @@ fn bucket_of(at: Nanos) -> i64 {
 /// When the query was asked as this vantage tells it, with the rank of its clock.
 fn asked_by(dns: &DnsEvent, at: Interval) -> (u8, Interval) {
     let before = |ns: i64| at.shifted(-ns.max(0));
+    // A time that the record tells of another moment is by the same clock: as uncertain as the record's own.
+    let told = |time: Nanos| Interval { lo: time.min(at.hi), hi: time.plus(at.hi.since(at.lo)).min(at.hi) };
     match (dns.vantage, dns.query_time, dns.duration_ns) {
         (Vantage::PacketQuery, _, _) => (0, at),
         (Vantage::ClientQuery, _, _) => (1, at),
-        (Vantage::ClientResponse, Some(time), _) => (2, Interval::at(time.min(at.hi))),
+        (Vantage::ClientResponse, Some(time), _) => (2, told(time)),
         (Vantage::ClientResponse, None, Some(duration)) => (3, before(duration)),
-        (_, Some(time), _) => (4, Interval::at(time.min(at.hi))),
+        (_, Some(time), _) => (4, told(time)),
         (Vantage::LogLine, None, Some(duration)) => (5, before(duration)),
         (Vantage::LogLine, None, None) => (6, at),
         _ => (7, at),

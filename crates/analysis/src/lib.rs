@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod join;
 pub mod clock;
 pub mod attribute;
+pub mod presence;
 pub mod provenance;
 pub mod intent;
 pub mod facts;

@@ -7,10 +7,14 @@
 use std::collections::BTreeSet;
 
 use truename_cluster::corefile::{self, Env, Plugin};
-use truename_cluster::history::{CorefileHistory, History, Kind};
-use truename_model::{Known, Object, Origin};
+use truename_cluster::history::{CorefileHistory, Entry, History, Kind, Timeline};
+use truename_model::time::SECOND;
+use truename_model::{Interval, Known, Object, Origin};
 
 use crate::origins::kubelet_log_path;
+
+/// Clocks of a node and of the API server may differ by so much before a server seems to write outside of its life.
+const LIFE_SLACK: i64 = 2 * SECOND;
 
 /// The DNS server that an item names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,30 @@ impl<'a> Servers<'a> {
         let set = identities(corefiles);
         let open = set.iter().any(|identity| identity.contains(['{', '%']));
         Some(Self { history, names, set, open })
+    }
+
+    /// When a server may have run, by the one pod that it is; `None` where the objects know none or several.
+    #[must_use]
+    pub fn life(&self, named: Named<'_>) -> Option<Interval> {
+        let (timeline, uid) = match named {
+            Named::Pod { namespace, name, uid } => {
+                let ids = self.history.find(Kind::Pod, namespace.as_bytes(), name.as_bytes());
+                (self.history.timeline(*ids.first()?), uid.contains('-').then_some(uid)?)
+            }
+            Named::Instance(name) => {
+                let is_it = |one: &&Timeline| one.kind == Kind::Pod && &*one.name == name;
+                let mut pods = self.history.timelines().iter().filter(is_it);
+                (pods.next().filter(|_| pods.next().is_none())?, "")
+            }
+        };
+        let of_uid = |entry: &&Entry| {
+            entry.state.as_ref().is_some_and(|state| uid.is_empty() || state.meta.uid == uid)
+        };
+        let first = timeline.entries.iter().find(of_uid)?;
+        let last = timeline.entries.iter().rfind(of_uid)?;
+        let created = first.state.as_ref().and_then(|state| state.meta.created).unwrap_or(first.began.lo);
+        let life = Interval { lo: first.began.lo.max(created), hi: last.ended.hi };
+        (life.lo <= life.hi).then(|| life.widened(LIFE_SLACK))
     }
 
     /// True unless the cluster's objects show that it has no such server.

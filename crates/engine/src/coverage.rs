@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use truename_analysis::clock::Offset;
 use truename_model::{Coverage, Known, Nanos, Origin, Outcome, RuleState, SourceCoverage};
 
+use crate::clocks::Fits;
 use crate::error::EngineError;
 use crate::plan::Plan;
 use crate::pump::Tally;
@@ -70,6 +71,7 @@ pub fn sources(
     tallies: &BTreeMap<usize, Tally>,
     origins: &[Origin],
     found: &[Offset],
+    fits: &Fits,
 ) -> Vec<SourceCoverage> {
     let empty = Tally::default();
     plan.items
@@ -91,7 +93,7 @@ pub fn sources(
                 ignored: tally.ignored.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect(),
                 losses,
                 span: tally.span,
-                clock_offset_ns: offset(index, origins, found),
+                clock_offset_ns: fits.told(index, offset(index, origins, found)),
                 origin: words(&origins[index]),
             }
         })

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod objects;
 pub mod may;
 pub mod belonging;
+pub mod clocks;
 pub mod ingest;
 pub mod replay;
 pub mod timeless;

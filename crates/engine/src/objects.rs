@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use truename_cluster::history::{CorefileHistory, History, cluster_mark};
 use truename_evidence::Reader;
+use truename_model::time::SECOND;
 use truename_model::{
     ChangeSource, ClusterChange, Event, Interval, Known, Nanos, Observation, ObservedAt, OriginId,
 };
@@ -24,6 +25,10 @@ use crate::settings::Settings;
 /// Longest Corefile that is read, octets.
 const COREFILE_MAX: usize = 4 << 20;
 
+/// So many records over so much time show how often an audit log is written to.
+const RHYTHM_RECORDS: usize = 16;
+const RHYTHM_NS: i64 = 10 * SECOND;
+
 /// What one item told of objects.
 #[derive(Debug, Default)]
 pub struct Told {
@@ -31,6 +36,8 @@ pub struct Told {
     pub changes: Vec<ClusterChange>,
     /// Times of records that are no change: they show how far the item reaches.
     pub reach: Option<Interval>,
+    /// Longest silence between records of an audit log that is long enough to have a rhythm, nanoseconds.
+    pub rhythm: Option<i64>,
     /// When the stream lost changes (an expired watch).
     pub breaks: Vec<Nanos>,
     /// The text, for a Corefile.
@@ -65,9 +72,11 @@ fn read_item(reader: &Reader, index: u32, item: &PlanItem) -> Result<Told, Engin
     let context = DecodeContext::new(index, OriginId(index));
     let mut pump = Pump::new(reader.records(item.id)?, decoder(&item.format, context));
     let mut observations: Vec<Observation> = Vec::new();
+    let mut times: Vec<i64> = Vec::new();
     while pump.chunk(&mut observations, &mut told.changes)? {
         for observation in observations.drain(..) {
             reach(&mut told.reach, &observation);
+            times.extend(observation.at.interval().map(|at| at.lo.0));
             if let (Event::Loss(loss), Some(at)) = (&observation.event, observation.at.interval())
                 && loss.cause.starts_with("watch-")
             {
@@ -76,6 +85,10 @@ fn read_item(reader: &Reader, index: u32, item: &PlanItem) -> Result<Told, Engin
         }
     }
     told.tally = pump.tally;
+    if item.format == Format::Audit {
+        times.extend(told.changes.iter().filter_map(|change| change.at.interval()).map(|at| at.lo.0));
+        told.rhythm = rhythm(times);
+    }
     for change in &told.changes {
         if let Some(at) = change.at.interval().or(change.seen_at) {
             let span = told.tally.span.get_or_insert(at);
@@ -83,6 +96,15 @@ fn read_item(reader: &Reader, index: u32, item: &PlanItem) -> Result<Told, Engin
         }
     }
     Ok(told)
+}
+
+/// The longest silence between two records, if there are enough of them over enough time to expect another one soon.
+fn rhythm(mut times: Vec<i64>) -> Option<i64> {
+    times.sort_unstable();
+    let (first, last) = (times.first()?, times.last()?);
+    let enough = times.len() >= RHYTHM_RECORDS && last.saturating_sub(*first) >= RHYTHM_NS;
+    let gaps = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    gaps.max().filter(|_| enough)
 }
 
 fn reach(reach: &mut Option<Interval>, observation: &Observation) {
@@ -106,6 +128,9 @@ pub fn fold(told: &[Told], items: &[usize], plan: &Plan) -> (History, CorefileHi
         };
         if let (Some(source), Some(reach)) = (source, told.reach) {
             history.note_span(index as u32, source, reach);
+        }
+        if let Some(gap) = told.rhythm {
+            history.note_rhythm(index as u32, gap);
         }
         told.breaks.iter().for_each(|at| history.note_break(index as u32, *at));
         for change in &told.changes {

@@ -10,6 +10,7 @@ use truename_analysis::analyzer::{Analyzer, Passed, Rear};
 use truename_analysis::clock::{Estimator, Offset, Offsets};
 use truename_analysis::facts::Context;
 use truename_analysis::knowledge::{ClusterKnowledge, Knowledge};
+use truename_analysis::presence::Lookups;
 use truename_analysis::servers::{Learned, Servers};
 use truename_cluster::corefile::{self, Env, Plugin};
 use truename_cluster::history::holes::Hole;
@@ -24,6 +25,7 @@ use truename_sources::logformat::LogFormat;
 use truename_sources::recognise::Format;
 
 use crate::belonging::{self, named};
+use crate::clocks::{self, Fits};
 use crate::coverage;
 use crate::error::EngineError;
 use crate::objects::{self, Clusters, Told};
@@ -64,6 +66,8 @@ struct Prepared {
     decoding: Decoding,
     // DNS server instances by address, as the lookups themselves tell them.
     servers: Learned,
+    // How the lookups fit the clock of the objects.
+    fits: Fits,
     notes: Vec<String>,
 }
 
@@ -122,7 +126,7 @@ impl<'a> Study<'a> {
             }
         }
         outcome.coverage.sources =
-            coverage::sources(&self.plan, &tallies, &prepared.origins, &prepared.found);
+            coverage::sources(&self.plan, &tallies, &prepared.origins, &prepared.found, &prepared.fits);
         Ok(outcome)
     }
 
@@ -179,12 +183,14 @@ impl<'a> Study<'a> {
         let mut estimator = Estimator::new(&origins);
         let mut timeless = Timeless::new(&told);
         let mut servers = Servers::default();
+        let mut lookups = Lookups::default();
         let capture = |item: &PlanItem| matches!(item.format, Format::Pcap | Format::PcapNg);
         let captures = self.plan.items.iter().any(capture);
         for (index, item) in self.plan.items.iter().enumerate().filter(|(_, item)| !item.tells_objects()) {
             let origin = &mut origins[index];
             peek(self.reader, &self.plan, &decoding, index, PEEK, &mut |observation| {
                 estimator.observe(observation);
+                lookups.observe(observation);
                 timeless.note(index, observation);
                 if captures {
                     let placed = origin.leg.value().is_some();
@@ -196,7 +202,8 @@ impl<'a> Study<'a> {
         let trial = timeless.trial(&decoding);
         for index in trial.inferred.keys() {
             peek(self.reader, &self.plan, &trial, *index, PEEK, &mut |observation| {
-                estimator.observe(observation)
+                estimator.observe(observation);
+                lookups.observe(observation);
             })?;
         }
         let found = estimator.finish();
@@ -212,8 +219,18 @@ impl<'a> Study<'a> {
             offsets,
             decoding,
             servers: Learned::default(),
+            fits: Fits::default(),
             notes,
         };
+        self.fold(&mut prepared);
+        self.set_apart(&mut prepared);
+        prepared.servers = servers.finish(&prepared.origins);
+        self.test_clocks(&lookups, &mut prepared);
+        Ok(prepared)
+    }
+
+    /// Folds the objects of each cluster.
+    fn fold(&self, prepared: &mut Prepared) {
         let of_item: BTreeSet<usize> = prepared.clusters.of_item.iter().flatten().copied().collect();
         for cluster in of_item {
             let own = |(index, of): (usize, &Option<usize>)| (*of == Some(cluster)).then_some(index);
@@ -221,9 +238,18 @@ impl<'a> Study<'a> {
             let folded = objects::fold(&prepared.told, &items, &self.plan);
             prepared.folded.insert(cluster, folded);
         }
-        self.set_apart(&mut prepared);
-        prepared.servers = servers.finish(&prepared.origins);
-        Ok(prepared)
+    }
+
+    /// Clocks that the objects contradict make times as wide as the doubt.
+    fn test_clocks(&self, lookups: &Lookups, prepared: &mut Prepared) {
+        let known = clocks::Items {
+            plan: &self.plan,
+            origins: &prepared.origins,
+            of_item: &prepared.clusters.of_item,
+            found: &prepared.found,
+        };
+        prepared.fits = clocks::test(&known, lookups, &prepared.folded, &mut prepared.offsets);
+        prepared.notes.append(&mut prepared.fits.notes);
     }
 
     /// Recordings of servers that the cluster of the objects does not have are read without these objects.

@@ -186,6 +186,10 @@ pub struct Pod {
     pub host_ip: Option<IpAddr>,
     /// `status.startTime`.
     pub started: Option<Nanos>,
+    /// Since when the status shows that it has had its address, kubelet's clock, cut to whole seconds: the start of a
+    /// container that runs (it cannot before the sandbox has its network), or a condition that says as much.
+    #[serde(default)]
+    pub addressed: Option<Nanos>,
     /// Latest `finishedAt` of a container once all have ended.
     pub finished: Option<Nanos>,
     /// Condition `Ready`.

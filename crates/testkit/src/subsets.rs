@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use truename_model::transaction::Judged;
-use truename_model::{Finding, WorkloadKind};
+use truename_model::{Finding, Interval, WorkloadKind};
 
 use crate::recording::{Recording, source_of};
-use crate::score::{Compared, Investigated, Key, SAME_LOOKUP_NS, key_of};
+use crate::score::{Compared, Key, SAME_LOOKUP_NS, key_of};
 use crate::truth_file::Strength;
 
 /// What is left of a recording, and in words what was taken out.
@@ -30,11 +30,28 @@ pub struct Violation {
     pub what: String,
 }
 
+/// What an investigation says of one lookup.
+#[derive(Clone, Debug)]
+struct Said {
+    asked: Option<Interval>,
+    owner: Option<String>,
+    word: &'static str,
+    shown: String,
+}
+
+/// What an investigation of a recording claims.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    lookups: BTreeMap<Key, Vec<Said>>,
+    findings: Vec<Finding>,
+    /// Claims that the truth contradicts.
+    pub false_claims: Vec<Violation>,
+}
+
 /// The full recording, investigated.
 pub struct Whole {
     recording: Recording,
-    found: Investigated,
-    lookups: BTreeMap<Key, Vec<Judged>>,
+    claims: Claims,
 }
 
 /// The sources of a recording, in the order of docs/formats/case.md.
@@ -100,6 +117,59 @@ pub fn cuts(recording: &Recording) -> io::Result<Vec<Partial>> {
     Ok(out)
 }
 
+/// `count` partial recordings as chance would leave them, the same ones each time: every other file, and of one source only
+/// what came before or after some moment.
+///
+/// # Errors
+/// As [`Recording::without`].
+pub fn scattered(recording: &Recording, count: u64) -> io::Result<Vec<Partial>> {
+    let files: Vec<String> = recording.names().map(str::to_owned).collect();
+    let words = sources(recording);
+    let lookups = || recording.case.truth.iter().map(|line| line.t_ns);
+    let (Some(lo), Some(hi)) = (lookups().min(), lookups().max()) else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for round in 0..count {
+        let mut state = round;
+        let mut dice = || {
+            // Knuth's generator (MMIX); the high bits are the good ones.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state >> 33
+        };
+        dice();
+        let kept: BTreeSet<&str> = files.iter().filter(|_| dice() % 2 == 0).map(String::as_str).collect();
+        let word = words[dice() as usize % words.len()];
+        let moment = lo + (hi - lo) / 8 * (1 + (dice() % 7) as i64);
+        let first = dice() % 2 == 0;
+        let mut rest = recording.clone().without_files(&|name| !kept.contains(name));
+        rest.without(&|shown| {
+            source_of(shown.file) == word && shown.at.is_some_and(|at| (at.0 <= moment) != first)
+        })?;
+        let half = if first { "until" } else { "from" };
+        let names: Vec<&str> = kept.into_iter().collect();
+        let name = format!("{}, {word} {half} {}", names.join(" "), truename_model::Nanos(moment));
+        out.push(Partial { name, recording: rest });
+    }
+    Ok(out)
+}
+
+/// Partial recordings that lack one list of the objects, where no stream tells of them: each with the mask of its sources.
+#[must_use]
+pub fn single_lists(recording: &Recording) -> Vec<(u32, Partial)> {
+    let all = sources(recording);
+    let bit = |word: &str| all.iter().position(|known| *known == word).map_or(0, |bit| 1u32 << bit);
+    let (objects, streams) = (bit("objects"), bit("audit") | bit("watch"));
+    let lists: Vec<&str> = recording.names().filter(|name| source_of(name) == "objects").collect();
+    let masks = (1..1u32 << all.len()).filter(|mask| mask & objects != 0 && mask & streams == 0);
+    masks
+        .flat_map(|mask| lists.iter().map(move |list| (mask, *list)))
+        .map(|(mask, list)| {
+            let part = subset(recording, mask);
+            let name = format!("{} without {list}", part.name);
+            (mask, Partial { name, recording: part.recording.without_files(&|file| file == list) })
+        })
+        .collect()
+}
+
 fn owner(judged: &Judged) -> Option<String> {
     judged.attribution.exact().map(|workload| match workload.kind {
         WorkloadKind::Node => format!("node:{}", workload.name),
@@ -121,14 +191,8 @@ impl Whole {
     /// # Errors
     /// Whatever stopped the investigation.
     pub fn new(recording: Recording) -> io::Result<Self> {
-        let found = recording.investigate()?;
-        let mut lookups: BTreeMap<Key, Vec<Judged>> = BTreeMap::new();
-        for judged in &found.judged {
-            if let Some(key) = key_of(judged) {
-                lookups.entry(key).or_default().push(judged.clone());
-            }
-        }
-        Ok(Self { recording, found, lookups })
+        let claims = Claims::of(&recording)?;
+        Ok(Self { recording, claims })
     }
 
     /// The recording.
@@ -137,67 +201,87 @@ impl Whole {
         &self.recording
     }
 
+    /// What the whole claims.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     /// What the rest of the recording claims beyond the truth, or beyond the whole of it.
     ///
     /// # Errors
     /// Whatever stopped the investigation.
     pub fn compare(&self, rest: &Recording) -> io::Result<Vec<Violation>> {
-        let part = rest.investigate()?;
-        let mut out = Vec::new();
+        let part = Claims::of(rest)?;
+        let beyond = part.beyond(&self.claims);
+        Ok(part.false_claims.into_iter().chain(beyond).collect())
+    }
+}
+
+impl Claims {
+    /// Investigates a recording.
+    ///
+    /// # Errors
+    /// Whatever stopped the investigation.
+    pub fn of(recording: &Recording) -> io::Result<Self> {
+        let found = recording.investigate()?;
+        let mut claims = Self { findings: found.outcome.findings, ..Self::default() };
         let mut compared = Compared::default();
-        compared.lookups(&rest.case, &Strength::default(), &part.judged);
         // Without a table of strengths nothing is demanded; only what is false counts.
-        for line in &compared.false_claims {
+        compared.lookups(&recording.case, &Strength::default(), &found.judged);
+        for line in compared.false_claims {
             let kind: String = line.split(' ').take(2).collect::<Vec<_>>().join(" ");
-            out.push(Violation { kind, what: line.clone() });
+            claims.false_claims.push(Violation { kind, what: line });
         }
-        part.judged.iter().for_each(|judged| self.lookup(judged, &mut out));
-        part.outcome.findings.iter().for_each(|finding| self.finding(finding, &mut out));
-        Ok(out)
+        for judged in &found.judged {
+            let Some(key) = key_of(judged) else { continue };
+            claims.lookups.entry(key).or_default().push(Said {
+                asked: judged.transaction.asked.interval(),
+                owner: owner(judged),
+                word: judged.verdict.word(),
+                shown: shown(judged),
+            });
+        }
+        Ok(claims)
     }
 
-    fn lookup(&self, judged: &Judged, out: &mut Vec<Violation>) {
-        let Some(key) = key_of(judged) else { return };
-        let asked = judged.transaction.asked.interval();
-        let same: Vec<&Judged> = self
-            .lookups
-            .get(&key)
-            .into_iter()
-            .flatten()
-            .filter(|whole| match (asked, whole.transaction.asked.interval()) {
+    /// How many lookups are attributed exactly.
+    #[must_use]
+    pub fn exact(&self) -> usize {
+        self.lookups.values().flatten().filter(|said| said.owner.is_some()).count()
+    }
+
+    /// What is claimed here and not by a recording that holds more.
+    #[must_use]
+    pub fn beyond(&self, more: &Self) -> Vec<Violation> {
+        let mut out = Vec::new();
+        for (key, said) in self.lookups.iter().flat_map(|(key, all)| all.iter().map(move |said| (key, said)))
+        {
+            let near = |other: &&Said| match (said.asked, other.asked) {
                 (Some(one), Some(other)) => (one.lo.0 - other.lo.0).abs() < SAME_LOOKUP_NS,
                 _ => true,
-            })
-            .collect();
-        if let Some(uid) = owner(judged)
-            && !same.iter().any(|whole| owner(whole).as_ref() == Some(&uid))
-        {
-            let whole = same.first().map(|whole| format!("{:?}", whole.attribution));
-            out.push(Violation {
-                kind: "exact beyond the whole".to_owned(),
-                what: format!("{}: {uid}, the whole {whole:?}", shown(judged)),
-            });
+            };
+            let mut same: Vec<&Said> = more.lookups.get(key).into_iter().flatten().filter(near).collect();
+            let judged = !same.is_empty();
+            if !judged {
+                // The alias behind a lookup is one only where the object shows it; else it looks like a lookup of its own.
+                let of_socket = more.lookups.range((key.0, key.1, key.2, String::new(), String::new())..);
+                let of_socket = of_socket.take_while(|(at, _)| (at.0, at.1, at.2) == (key.0, key.1, key.2));
+                same.extend(of_socket.flat_map(|(_, all)| all).filter(near));
+            }
+            said.named_beyond(&same, &mut out);
+            said.judged_beyond(if judged { &same } else { &[] }, &mut out);
         }
-        let word = judged.verdict.word();
-        let is_good = |word: &str| matches!(word, "verified" | "stale");
-        let against = |whole: &&&Judged| match whole.verdict.word() {
-            "contradicted" => is_good(word),
-            other => word == "contradicted" && other != "unverifiable",
-        };
-        let unknown =
-            word == "contradicted" && same.iter().all(|whole| whole.verdict.word() != "contradicted");
-        if unknown || (!same.is_empty() && same.iter().filter(against).count() == same.len()) {
-            let whole = same.first().map(|whole| format!("{:?}", whole.verdict));
-            out.push(Violation {
-                kind: format!("{word} against the whole"),
-                what: format!("{}: {:?}, the whole {whole:?}", shown(judged), judged.verdict),
-            });
-        }
+        self.findings.iter().for_each(|finding| more.finding(finding, &mut out));
+        out
     }
 
     fn finding(&self, finding: &Finding, out: &mut Vec<Violation>) {
-        let of_rule: Vec<&Finding> =
-            self.found.outcome.findings.iter().filter(|whole| whole.rule == finding.rule).collect();
+        let of_rule: Vec<&Finding> = self
+            .findings
+            .iter()
+            .filter(|whole| whole.rule == finding.rule || is_walk(finding, whole))
+            .collect();
         let same: Vec<&&Finding> = of_rule.iter().filter(|whole| is_of(finding, whole)).collect();
         if same.iter().any(|whole| whole.severity >= finding.severity) {
             return;
@@ -220,15 +304,51 @@ impl Whole {
     }
 }
 
-/// Both say the same, the first perhaps with less: about the same target, or about one that the whole's reasons name.
+impl Said {
+    /// `same` is what the recording that holds more says of the same lookup.
+    fn named_beyond(&self, same: &[&Self], out: &mut Vec<Violation>) {
+        if self.owner.is_some() && !same.iter().any(|whole| whole.owner == self.owner) {
+            let whole: Vec<&str> =
+                same.iter().map(|whole| whole.owner.as_deref().unwrap_or("nobody")).collect();
+            out.push(Violation {
+                kind: "exact beyond the whole".to_owned(),
+                what: format!("{}: {:?}, the whole {whole:?}", self.shown, self.owner),
+            });
+        }
+    }
+
+    fn judged_beyond(&self, same: &[&Self], out: &mut Vec<Violation>) {
+        let is_good = |word: &str| matches!(word, "verified" | "stale");
+        let against = |whole: &&&Self| match whole.word {
+            "contradicted" => is_good(self.word),
+            other => self.word == "contradicted" && other != "unverifiable",
+        };
+        let unknown = self.word == "contradicted" && same.iter().all(|whole| whole.word != "contradicted");
+        if unknown || (!same.is_empty() && same.iter().filter(against).count() == same.len()) {
+            let whole = same.first().map(|whole| whole.word);
+            out.push(Violation {
+                kind: format!("{} against the whole", self.word),
+                what: format!("{}: {}, the whole {whole:?}", self.shown, self.word),
+            });
+        }
+    }
+}
+
+/// Both say the same, the first perhaps with less: about the same target, or about one that the whole's reasons name,
 /// or about an object that the whole's finding names (what a change prepared, where what came of it was not kept).
-/// Without objects and profile R01 cannot name the range that was walked, only that it is private.
 fn is_of(finding: &Finding, whole: &Finding) -> bool {
     finding.target == whole.target
         || whole.why.contains(&finding.target)
         || whole.objects.iter().any(|object| {
-            finding.target == format!("{} {}", object.kind, object.name)
+            finding.target == object.to_string()
                 || finding.target == format!("Namespace {}", object.namespace)
         })
-        || (finding.rule == "R01" && finding.target == "private addresses")
+        || is_walk(finding, whole)
+}
+
+/// Without objects and profile R01 cannot name the range that was walked, only that it is private; with them it is R01 or,
+/// in the range of pods, R02.
+fn is_walk(finding: &Finding, whole: &Finding) -> bool {
+    let is_private = finding.rule == "R01" && finding.target == "private addresses";
+    is_private && matches!(whole.rule.as_str(), "R01" | "R02")
 }

@@ -105,12 +105,12 @@ fn draft(meta: &RuleMeta, who: String, seen: Seen) -> Draft {
     draft
 }
 
-/// A FORMERR that CoreDNS made itself, in a log without any other vantage on the upstream.
+/// A FORMERR that CoreDNS made itself, in a log, where no other vantage shows what the upstream answered.
 fn is_own_format_error(judged: &Judged, cx: &Context<'_>) -> bool {
     let transaction = &judged.transaction;
     transaction.rcode() == Some(Rcode::FORMERR)
-        && transaction.upstream.is_empty()
-        && transaction.vantages.iter().all(|vantage| *vantage == Vantage::LogLine)
+        && transaction.upstream.iter().all(|exchange| exchange.response.is_none())
+        && transaction.vantages.contains(&Vantage::LogLine)
         && is_public(&transaction.question.name, cx.knowledge.cluster_domain().as_ref(), cx.profile)
 }
 

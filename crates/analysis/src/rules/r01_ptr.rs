@@ -81,7 +81,9 @@ impl PtrSweep {
             return;
         }
         for ((range, guessed), targets) in self.split(sweep) {
-            let factor = who.factor(limit(&self.meta, "node_factor"));
+            let shared = limit(&self.meta, "node_factor");
+            // Where no object tells what an address is, it may be a node's.
+            let factor = if guessed && who.is_bare() { shared } else { who.factor(shared) };
             let fast = densest(&targets, limit_ns(&self.meta, "window_fast_secs"));
             let slow = densest(&targets, limit_ns(&self.meta, "window_slow_secs"));
             let enough = fast as f64 >= limit(&self.meta, "distinct_fast") * factor

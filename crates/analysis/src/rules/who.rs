@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use truename_model::attribution::Alternative;
 use truename_model::{
     Attribution, Endpoint, Interval, OriginId, Profile, UnknownOwner, Workload, WorkloadKind,
 };
@@ -21,6 +22,8 @@ pub(crate) enum Who {
     Workload(Arc<Workload>),
     /// A node's NodeLocal cache, for any of the node's pods.
     Cache(Arc<str>),
+    /// A node's address, and whether a NodeLocal cache asked from it is not known.
+    Shared(IpAddr),
     /// Only an address is known.
     Address(IpAddr),
     /// Not even that.
@@ -33,6 +36,7 @@ impl Who {
         match (attribution, client) {
             (Attribution::Exact(workload, _), _) => Self::Workload(Arc::clone(workload)),
             (Attribution::Unknown(UnknownOwner::ThroughNodeLocal(node)), _) => Self::Cache(Arc::clone(node)),
+            (Attribution::Ambiguous(all), Some(ip)) if all.iter().any(is_node) => Self::Shared(ip),
             (_, Some(ip)) => Self::Address(ip),
             (_, None) => Self::Nobody,
         }
@@ -43,7 +47,7 @@ impl Who {
         match self {
             Self::Workload(workload) => workload.to_string(),
             Self::Cache(node) => format!("NodeLocal DNSCache of node {node}"),
-            Self::Address(ip) => format!("address {ip}"),
+            Self::Shared(ip) | Self::Address(ip) => format!("address {ip}"),
             Self::Nobody => "unknown client".to_owned(),
         }
     }
@@ -52,7 +56,7 @@ impl Who {
     pub(crate) fn workload(&self) -> Option<Arc<Workload>> {
         match self {
             Self::Workload(workload) => Some(Arc::clone(workload)),
-            Self::Cache(_) | Self::Address(_) | Self::Nobody => None,
+            Self::Cache(_) | Self::Shared(_) | Self::Address(_) | Self::Nobody => None,
         }
     }
 
@@ -60,7 +64,7 @@ impl Who {
     pub(crate) fn namespace(&self) -> &str {
         match self {
             Self::Workload(workload) => &workload.namespace,
-            Self::Cache(_) | Self::Address(_) | Self::Nobody => "",
+            Self::Cache(_) | Self::Shared(_) | Self::Address(_) | Self::Nobody => "",
         }
     }
 
@@ -68,9 +72,14 @@ impl Who {
     pub(crate) fn factor(&self, node_factor: f64) -> f64 {
         match self {
             Self::Workload(workload) if workload.kind == WorkloadKind::Node => node_factor,
-            Self::Cache(_) => node_factor,
+            Self::Cache(_) | Self::Shared(_) => node_factor,
             _ => 1.0,
         }
+    }
+
+    /// True if nothing is known but the address.
+    pub(crate) fn is_bare(&self) -> bool {
+        matches!(self, Self::Address(_))
     }
 
     /// True if the profile says that this workload fans out by design.
@@ -87,8 +96,9 @@ impl Who {
         match self {
             Self::Workload(_) => 0,
             Self::Cache(_) => 1,
-            Self::Address(_) => 2,
-            Self::Nobody => 3,
+            Self::Shared(_) => 2,
+            Self::Address(_) => 3,
+            Self::Nobody => 4,
         }
     }
 }
@@ -106,7 +116,7 @@ impl Ord for Who {
         match (self, other) {
             (Self::Workload(a), Self::Workload(b)) => key(a).cmp(&key(b)),
             (Self::Cache(a), Self::Cache(b)) => a.cmp(b),
-            (Self::Address(a), Self::Address(b)) => a.cmp(b),
+            (Self::Shared(a), Self::Shared(b)) | (Self::Address(a), Self::Address(b)) => a.cmp(b),
             _ => self.rank().cmp(&other.rank()),
         }
     }
@@ -123,10 +133,14 @@ impl Hash for Who {
         match self {
             Self::Workload(workload) => key(workload).hash(state),
             Self::Cache(node) => node.hash(state),
-            Self::Address(ip) => ip.hash(state),
+            Self::Shared(ip) | Self::Address(ip) => ip.hash(state),
             Self::Nobody => state.write_u8(2),
         }
     }
+}
+
+fn is_node(one: &Alternative) -> bool {
+    one.workload.kind == WorkloadKind::Node
 }
 
 /// The owner's UID decides; dumps without UIDs fall back to the name.

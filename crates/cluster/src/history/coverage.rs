@@ -25,7 +25,8 @@ fn told(object: &Object) -> Told {
 /// Two spans of one kind closer than this are one: a rotated file goes on where the last one ended.
 const JOIN_NS: i64 = SECOND;
 /// A quiet stream is taken to go on for this long after its last record: the API server sends bookmarks every minute,
-/// and a recording rarely ends with a change. The stated reach of every claim that rests on a stream.
+/// and a recording rarely ends with a change. The stated reach of every claim that rests on a stream; of one that was
+/// never silent for so long, less ([`Coverage::note_rhythm`]).
 pub const REACH_NS: i64 = 120 * SECOND;
 /// Watches that begin within this time of each other were started by one recorder, which ended them together.
 const SESSION_NS: i64 = 30 * SECOND;
@@ -47,6 +48,8 @@ pub struct Coverage {
     seen: BTreeMap<(u32, ChangeSource, Told), Seen>,
     /// Whole time span of each item's records, changes or not.
     spans: BTreeMap<(u32, ChangeSource), Interval>,
+    /// Longest silence of an item's stream, nanoseconds.
+    rhythms: BTreeMap<u32, i64>,
     lists: BTreeMap<(u32, Told, Nanos), BTreeSet<String>>,
     declared: Vec<(Kind, Interval)>,
     /// When an item's stream is known to have lost changes.
@@ -101,6 +104,12 @@ impl Coverage {
         self.declared.push((kind, span));
     }
 
+    /// States that the stream of `item` was never silent for longer than `gap_ns`: twice that after its last record it is
+    /// taken to have been cut.
+    pub fn note_rhythm(&mut self, item: u32, gap_ns: i64) {
+        self.rhythms.insert(item, gap_ns);
+    }
+
     /// States that the stream of `item` lost changes around `at` (an expired watch, a hole in an audit log).
     pub fn note_break(&mut self, item: u32, at: Nanos) {
         self.breaks.push((item, Interval::at(at)));
@@ -124,7 +133,8 @@ impl Coverage {
                 .fold(end, Nanos::max);
         }
         let broken = self.breaks.iter().any(|(of, at)| *of == item && at.hi >= span.hi);
-        if broken { span.hi } else { end.plus(REACH_NS) }
+        let reach = self.rhythms.get(&item).map_or(REACH_NS, |gap| gap.saturating_mul(2).min(REACH_NS));
+        if broken { span.hi } else { end.plus(reach) }
     }
 
     /// Computes the spans; call after the last [`Coverage::note`].

@@ -73,6 +73,11 @@ impl History {
         self.coverage.note_span(item, source, at);
     }
 
+    /// States that the stream of `item` was never silent for longer than `gap_ns`.
+    pub fn note_rhythm(&mut self, item: u32, gap_ns: i64) {
+        self.coverage.note_rhythm(item, gap_ns);
+    }
+
     /// States that the stream of `item` lost changes around `at` (an expired watch).
     pub fn note_break(&mut self, item: u32, at: Nanos) {
         self.coverage.note_break(item, at);
@@ -155,6 +160,12 @@ impl History {
     #[must_use]
     pub fn owners(&self, ip: IpAddr, at: Interval) -> Attribution {
         self.owners.owners(ip, at, &self.coverage)
+    }
+
+    /// When nobody held `ip`, where the history would show a holder; `None` for an address that nobody ever held.
+    #[must_use]
+    pub fn vacancies(&self, ip: IpAddr) -> Option<Vec<Interval>> {
+        self.owners.vacancies(ip)
     }
 
     /// The NodeLocal cache (by the name of its pod) that alone may have asked from this address then.

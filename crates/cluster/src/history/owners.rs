@@ -5,8 +5,9 @@
 //!
 //! A pod may use its address from the moment it is bound to a node, before the API shows the address, and until the
 //! object is gone (or its containers have finished): these are the *possible* bounds. It held the address *certainly*
-//! from the first state that shows it until the last one. An address has one holder at a time, so a certain holder
-//! excludes everybody who is not possible at that time, even where not every pod is known.
+//! from the first state that shows it, or from the time since which a state says that it has had it, until the last one.
+//! An address has one holder at a time, so a certain holder excludes everybody who is not possible at that time, even
+//! where not every pod is known, and from then on everybody who held it before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,8 +26,8 @@ use super::timeline::{EVER, Entry, Kind, NEVER, State, Timeline};
 
 /// How long after the deletion of its object a pod's last packets may still be under way.
 pub const RELEASE_NS: i64 = 250 * MILLI;
-/// How long a pod that only a snapshot shows may need from `startTime` until it has its address.
-const SETTLED_NS: i64 = 30 * SECOND;
+/// Times of a pod's status are cut to whole seconds, by the kubelet's clock, which may differ by as much again.
+const STATUS_NS: i64 = 2 * SECOND;
 /// Longest chain of owners that is followed.
 const OWNER_DEPTH: usize = 8;
 
@@ -109,6 +110,24 @@ impl Owners {
         }
     }
 
+    /// When nobody held `ip`, where the history would show a holder; `None` for an address that nobody ever held.
+    #[must_use]
+    pub fn vacancies(&self, ip: IpAddr) -> Option<Vec<Interval>> {
+        let track = self.tracks.get(&ip)?;
+        let ends = track.starts.iter().skip(1).map(|start| start.plus(-1)).chain([NEVER]);
+        let mut vacant: Vec<Interval> = Vec::new();
+        for ((&lo, hi), answer) in track.starts.iter().zip(ends).zip(&track.answers) {
+            if *answer != Attribution::Unknown(UnknownOwner::NoneAtThatTime) {
+                continue;
+            }
+            match vacant.last_mut() {
+                Some(last) if last.hi.plus(1) == lo => last.hi = hi,
+                _ => vacant.push(Interval { lo, hi }),
+            }
+        }
+        Some(vacant)
+    }
+
     /// True if a pod of this name ever was a NodeLocal cache.
     #[must_use]
     pub fn is_node_cache(&self, pod: &str) -> bool {
@@ -155,6 +174,7 @@ impl Owners {
 
 impl Track {
     fn build(mut holders: Vec<Holder>, caches: &[Cache], coverage: &Coverage) -> Self {
+        succeed(&mut holders);
         let asks_here = |cache: &&Cache| holders.iter().any(|holder| holder.is_of(cache));
         let caches: Vec<Cache> = caches.iter().filter(asks_here).cloned().collect();
         holders.sort_by(|a, b| (a.possible, a.versions_key()).cmp(&(b.possible, b.versions_key())));
@@ -162,7 +182,7 @@ impl Track {
         for holder in &holders {
             let (from, to) = holder.certain;
             starts.extend([holder.possible.lo, holder.possible.hi.plus(1)]);
-            starts.extend([from, to.plus(1)]);
+            starts.extend([from, from.plus(RELEASE_NS), to.plus(1)]);
             starts.extend(holder.versions.iter().skip(1).map(|(since, _)| *since));
         }
         starts.extend(caches.iter().flat_map(|cache| [cache.runs.lo, cache.runs.hi.plus(1)]));
@@ -179,15 +199,21 @@ impl Track {
         track
     }
 
-    /// Who held the address through the whole of `at`; nobody in particular while a cache there asks for others.
+    /// Who held the address through the whole of `at`; nobody in particular while a cache there asks for others, or where
+    /// a cache that nobody recorded may have done so.
     fn judge(&self, at: Interval, coverage: &Coverage) -> Attribution {
         let held = judge(&self.holders, at, coverage);
         let Attribution::Exact(workload, _) = &held else { return held };
         let asks = |cache: &&Cache| cache.runs.overlaps(at) && stands_for(workload, cache);
-        match self.caches.iter().find(asks) {
-            Some(cache) => Attribution::Unknown(UnknownOwner::ThroughNodeLocal(cache.node.clone())),
-            None => held,
+        if let Some(cache) = self.caches.iter().find(asks) {
+            return Attribution::Unknown(UnknownOwner::ThroughNodeLocal(cache.node.clone()));
         }
+        if workload.kind == WorkloadKind::Node && !coverage.is_exhaustive(Kind::Pod, released(at)) {
+            let all: Vec<&Holder> =
+                self.holders.iter().filter(|holder| holder.possible.overlaps(at)).collect();
+            return ambiguous(&all, at);
+        }
+        held
     }
 
     fn segment(&self, at: Interval) -> Option<(Interval, &Attribution)> {
@@ -267,15 +293,36 @@ fn judge(holders: &[Holder], at: Interval, coverage: &Coverage) -> Attribution {
     };
     let Some(workload) = only.workload(at.lo) else { return ambiguous(&possible, at) };
     let (from, to) = only.certain;
-    if from <= at.lo && at.hi <= to {
+    // Somebody whom nobody recorded may have held it until then, and his last packets may still be under way.
+    if from.plus(RELEASE_NS) <= at.lo && at.hi <= to {
         return Attribution::Exact(workload.clone(), only.basis);
     }
-    let back = Interval { lo: at.lo.plus(-RELEASE_NS), hi: at.hi };
     let through = only.possible.lo <= at.lo && at.hi <= only.possible.hi;
-    if through && !only.weak && coverage.is_exhaustive(Kind::Pod, back) {
-        return Attribution::Exact(workload.clone(), AttributionBasis::History);
+    if through && !only.weak && coverage.is_exhaustive(Kind::Pod, released(at)) {
+        let basis =
+            if only.basis == AttributionBasis::NodeAddress { only.basis } else { AttributionBasis::History };
+        return Attribution::Exact(workload.clone(), basis);
     }
     ambiguous(&possible, at)
+}
+
+/// `at` with the time before it from which packets may still be under way.
+fn released(at: Interval) -> Interval {
+    Interval { lo: at.lo.plus(-RELEASE_NS), hi: at.hi }
+}
+
+/// A pod that has the address for certain ends what the pods may have that had it before: nothing but their last packets.
+fn succeed(holders: &mut [Holder]) {
+    let is_pod = |holder: &Holder| !holder.weak && holder.basis != AttributionBasis::NodeAddress;
+    let mut from: Vec<Nanos> =
+        holders.iter().filter(|holder| is_pod(holder)).map(|one| one.certain.0).collect();
+    from.sort_unstable();
+    for holder in holders.iter_mut().filter(|holder| is_pod(holder)) {
+        let after = from.partition_point(|start| *start <= holder.certain.0);
+        let Some(next) = from.get(after).filter(|next| **next < NEVER) else { continue };
+        holder.possible.hi = holder.possible.hi.min(next.plus(RELEASE_NS - 1)).max(holder.possible.lo);
+        holder.certain.1 = holder.certain.1.min(holder.possible.hi);
+    }
 }
 
 fn nobody_then(at: Interval, coverage: &Coverage) -> UnknownOwner {
@@ -391,14 +438,15 @@ fn pod_holder(life: &[Entry], ip: IpAddr, chains: &Chains, coverage: &Coverage) 
         // After the last state the object was deleted, or nothing is known: the entry's end says which.
         None => (last.known_to, last.ended.hi.plus(RELEASE_NS)),
     };
-    let mut from = last_alive.map_or(NEVER, |_| first.began.hi);
+    let addressed = life.iter().filter(shows).filter(running).filter_map(|entry| {
+        let since = pod_of(entry.state.as_ref()?)?.addressed?;
+        Some(since.plus(STATUS_NS).max(lead))
+    });
+    let from = last_alive.map_or(NEVER, |_| addressed.fold(first.began.hi, Nanos::min));
     let covered = coverage.span_at(Kind::Pod, first.began.hi).is_some();
-    let snapshot_only = last_alive.is_some() && life.len() == 1 && !covered;
     let mut basis = AttributionBasis::History;
-    if snapshot_only {
-        let started = first.state.as_ref().and_then(pod_of).and_then(|pod| pod.started);
+    if last_alive.is_some() && life.len() == 1 && !covered {
         basis = AttributionBasis::SnapshotNear;
-        from = started.map_or(from, |started| started.max(lead).plus(SETTLED_NS).min(from));
     }
     if basis == AttributionBasis::SnapshotNear && first.known_to > first.began.hi {
         basis = AttributionBasis::SnapshotsAround;

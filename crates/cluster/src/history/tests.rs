@@ -167,23 +167,97 @@ fn an_address_from_which_a_node_local_cache_asks_names_nobody() {
 
 #[test]
 fn snapshots_alone_prove_only_what_lies_between_or_before_them() {
-    let running = || {
+    let running = |since: Option<i64>| {
         let Object::Pod(pod) = pod("n1", "Running", &[IP]) else { unreachable!() };
-        Object::Pod(Pod { started: Some(Nanos(100 * SECOND)), ..pod })
+        Object::Pod(Pod {
+            addressed: since.map(|since| Nanos(since * SECOND)),
+            started: Some(Nanos(100 * SECOND)),
+            ..pod
+        })
     };
     let mut told = Told::default();
-    told.snapshot(300_000, versioned("shop", "web", "u1", 7, 99), running());
+    told.snapshot(300_000, versioned("shop", "web", "u1", 7, 99), running(Some(105)));
     let history = told.bare_history();
     assert_eq!(owner(&history, 90_000), "OutsideHistory");
-    assert_eq!(owner(&history, 110_000), "web");
-    assert_eq!(owner(&history, 200_000), "pod shop/web by SnapshotNear");
+    assert_eq!(owner(&history, 106_900), "web");
+    // Whoever had it before may have packets under way.
+    assert_eq!(owner(&history, 107_200), "web");
+    assert_eq!(owner(&history, 107_300), "pod shop/web by SnapshotNear");
     assert_eq!(owner(&history, 310_000), "web");
-    told.snapshot(400_000, versioned("shop", "web", "u1", 7, 99), running());
+    told.snapshot(400_000, versioned("shop", "web", "u1", 7, 99), running(Some(105)));
     assert_eq!(owner(&told.bare_history(), 350_000), "pod shop/web by SnapshotsAround");
     // Another holder later: in between nobody can be named.
-    told.snapshot(500_000, versioned("shop", "other", "u2", 9, 450), running());
+    told.snapshot(500_000, versioned("shop", "other", "u2", 9, 450), running(None));
     assert_eq!(owner(&told.bare_history(), 420_000), "web");
     assert_eq!(owner(&told.bare_history(), 460_000), "other or web");
+}
+
+#[test]
+fn a_start_time_alone_does_not_say_that_the_pod_had_its_address() {
+    let Object::Pod(waiting) = pod("n1", "Running", &[IP]) else { unreachable!() };
+    let mut told = Told::default();
+    let shown = Object::Pod(Pod { started: Some(Nanos(100 * SECOND)), ..waiting });
+    told.snapshot(300_000, versioned("shop", "web", "u1", 7, 99), shown);
+    // Its sandbox may have waited for a volume until just now, and somebody else had the address.
+    assert_eq!(owner(&told.bare_history(), 200_000), "web");
+    assert_eq!(owner(&told.bare_history(), 299_000), "web");
+}
+
+#[test]
+fn an_older_list_makes_no_claim_of_a_newer_one_weaker() {
+    let running = |since: i64| {
+        let Object::Pod(pod) = pod("n1", "Running", &[IP]) else { unreachable!() };
+        Object::Pod(Pod { addressed: Some(Nanos(since * SECOND)), ..pod })
+    };
+    let later = || versioned("default", "second", "u2", 20, 200);
+    let mut newer = Told::default();
+    newer.snapshot(500_000, later(), running(210));
+    let mut both = Told::default();
+    both.snapshot(100_000, versioned("shop", "first", "u1", 7, 50), running(60));
+    both.snapshot(500_000, later(), running(210));
+    let (newer, both) = (newer.bare_history(), both.bare_history());
+    // Who had it first is not known to be gone, but had to give it up.
+    assert_eq!(owner(&both, 150_000), "first");
+    assert_eq!(owner(&both, 205_000), "second or first");
+    for millis in (50_000..520_000).step_by(50) {
+        let (fewer, more) = (owner(&newer, millis), owner(&both, millis));
+        assert!(!fewer.starts_with("pod ") || fewer == more, "at {millis}: {fewer}, with more {more}");
+    }
+    assert_eq!(owner(&both, 300_000), "pod default/second by SnapshotNear");
+    // The same pod in another version in each list.
+    let mut twice = Told::default();
+    twice.snapshot(300_000, versioned("default", "second", "u2", 19, 200), pod("n1", "Running", &[IP]));
+    twice.snapshot(500_000, later(), running(210));
+    assert_eq!(owner(&newer, 250_000), "pod default/second by SnapshotNear");
+    assert!(owner(&twice.bare_history(), 250_000).starts_with("pod default/second"));
+}
+
+#[test]
+fn a_node_is_named_for_certain_only_where_no_cache_can_have_asked_from_it() {
+    let mut told = Told::default();
+    let Object::Pod(host) = pod("n7", "Running", &[IP]) else { unreachable!() };
+    let agent = || Object::Pod(Pod { host_network: true, ..host.clone() });
+    told.audit(10_000, Created, versioned("shop", "agent", "u1", 7, 10), agent());
+    told.audit(90_000, Updated, versioned("shop", "agent", "u1", 8, 10), agent());
+    // An audit log begins with what changed: a NodeLocal cache that was there before is not in it.
+    assert_eq!(owner(&told.bare_history(), 50_000), "n7");
+}
+
+#[test]
+fn a_stream_that_was_never_silent_for_long_is_cut_where_it_falls_silent() {
+    let mut told = Told::new();
+    life(&mut told, "shop", "web", [10_000, 10_100, 10_600, 0]);
+    let owner_at = |rhythm: Option<i64>, millis: i64| {
+        let mut history = History::new();
+        told.changes.iter().for_each(|change| history.fold(change.clone()));
+        history.note_span(0, truename_model::object::ChangeSource::Watch, at(30_000));
+        rhythm.into_iter().for_each(|gap| history.note_rhythm(0, gap));
+        history.finish();
+        owner(&history, millis)
+    };
+    assert_eq!(owner_at(None, 100_000), "pod shop/web by History");
+    assert_eq!(owner_at(Some(2 * SECOND), 33_000), "pod shop/web by History");
+    assert_eq!(owner_at(Some(2 * SECOND), 100_000), "web");
 }
 
 #[test]

@@ -318,10 +318,27 @@ fn pod(value: &Value) -> Pod {
         ips,
         host_ip: text_ref(value, &["status", "hostIP"]).and_then(ip),
         started: instant(value, &["status", "startTime"]),
+        addressed: addressed(value),
         finished: finished(value),
         ready: list(value, &["status", "conditions"])
             .any(|it| text_ref(it, &["type"]) == Some("Ready") && text_ref(it, &["status"]) == Some("True")),
     }
+}
+
+/// Since when the pod has had its present sandbox, and so its address. `startTime` is no such bound: volumes may keep the
+/// sandbox waiting for hours. A container that was started again, and readiness, are later bounds, never wrong ones.
+fn addressed(value: &Value) -> Option<Nanos> {
+    let lists = [["status", "containerStatuses"], ["status", "initContainerStatuses"]];
+    let statuses = lists.iter().flat_map(|path| list(value, path));
+    let runs = statuses.filter_map(|status| instant(status, &["state", "running", "startedAt"]));
+    let holds = |names: &'static [&'static str]| {
+        list(value, &["status", "conditions"])
+            .filter(|it| text_ref(it, &["type"]).is_some_and(|name| names.contains(&name)))
+            .filter(|it| text_ref(it, &["status"]) == Some("True"))
+            .filter_map(|it| instant(it, &["lastTransitionTime"]))
+    };
+    let network = runs.chain(holds(&["PodReadyToStartContainers"])).min();
+    network.or_else(|| holds(&["ContainersReady", "Ready"]).min())
 }
 
 /// Ports of the containers that run as long as the pod does.

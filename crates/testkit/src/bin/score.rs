@@ -8,9 +8,11 @@ use std::process::ExitCode;
 
 use truename_testkit::recording::Recording;
 use truename_testkit::score::{Score, score_case};
-use truename_testkit::subsets::{Whole, cuts, sources, subset};
+use truename_testkit::subsets::{Claims, Violation, Whole, cuts, scattered, single_lists, sources, subset};
 use truename_testkit::truth_file::{Strength, find_cases, must_fire, read_case};
 
+/// Partial recordings of each case with files chosen by chance.
+const SCATTERED: u64 = 40;
 const STRENGTH: &str = include_str!("../../../../docs/formats/verdict-strength.tsv");
 
 fn main() -> ExitCode {
@@ -110,33 +112,73 @@ fn every_subset(root: &Path, only: Option<&str>) -> std::io::Result<usize> {
             continue;
         }
         let name = case.case.name.clone();
-        let whole = Whole::new(Recording::of(case)?)?;
-        let recording = whole.recording();
-        let last = 1u32 << sources(recording).len();
-        let parts = (1..last - 1).map(|mask| subset(recording, mask)).chain(cuts(recording)?);
-        // Per kind: how often, and the first partial recording that shows it.
-        let mut seen: BTreeMap<String, (usize, String, String)> = BTreeMap::new();
-        let (mut here, mut bad) = (0, 0);
-        for part in parts {
-            let violations = whole.compare(&part.recording)?;
-            here += 1;
-            bad += usize::from(!violations.is_empty());
-            for violation in violations {
-                let entry = seen
-                    .entry(violation.kind)
-                    .or_insert_with(|| (0, part.name.clone(), violation.what.clone()));
-                entry.0 += 1;
-                if part.name.len() < entry.1.len() {
-                    (entry.1, entry.2) = (part.name.clone(), violation.what);
-                }
-            }
-        }
-        println!("{name:<26} {here:>4} partial recordings, {bad:>4} claim more than they may");
-        for (kind, (count, part, what)) in &seen {
+        let mut grown = Grown::default();
+        subsets_of(Whole::new(Recording::of(case)?)?, &mut grown)?;
+        println!(
+            "{name:<26} {:>4} partial recordings, {:>4} claim more than they may",
+            grown.runs, grown.bad
+        );
+        for (kind, (count, part, what)) in &grown.seen {
             println!("    {count:>6} × {kind}, as in [{part}]: {what}");
         }
-        (cases, runs, wrong) = (cases + 1, runs + here, wrong + bad);
+        (cases, runs, wrong) = (cases + 1, runs + grown.runs, wrong + grown.bad);
     }
     println!("{{\"cases\":{cases},\"partial_recordings\":{runs},\"claims_grew\":{wrong}}}");
     Ok(wrong)
+}
+
+/// Claims that were not allowed.
+#[derive(Default)]
+struct Grown {
+    runs: usize,
+    bad: usize,
+    /// Per kind: how often, and the smallest partial recording that shows it, against which one.
+    seen: BTreeMap<String, (usize, String, String)>,
+}
+
+impl Grown {
+    fn add(&mut self, part: &str, violations: Vec<Violation>) {
+        self.runs += 1;
+        self.bad += usize::from(!violations.is_empty());
+        for violation in violations {
+            let fresh = || (0, part.to_owned(), violation.what.clone());
+            let entry = self.seen.entry(violation.kind).or_insert_with(fresh);
+            entry.0 += 1;
+            if part.len() < entry.1.len() {
+                (entry.1, entry.2) = (part.to_owned(), violation.what);
+            }
+        }
+    }
+}
+
+/// A subset is compared with every one that has one source more, the whole last: so no claim grows on any way to it.
+fn subsets_of(whole: Whole, grown: &mut Grown) -> std::io::Result<()> {
+    let recording = whole.recording();
+    let count = sources(recording).len();
+    let last = (1u32 << count) - 1;
+    let mut claims: BTreeMap<u32, Claims> = BTreeMap::from([(last, whole.claims().clone())]);
+    for mask in (1..last).rev() {
+        let part = subset(recording, mask);
+        let said = Claims::of(&part.recording)?;
+        let mut violations = said.false_claims.clone();
+        for more in (0..count).map(|bit| mask | 1 << bit).filter(|more| *more != mask) {
+            let Some(larger) = claims.get(&more) else { continue };
+            violations.extend(said.beyond(larger).into_iter().map(|mut one| {
+                one.what = format!("{}, which is [{}]", one.what, subset(recording, more).name);
+                one
+            }));
+        }
+        grown.add(&part.name, violations);
+        claims.insert(mask, said);
+    }
+    for (mask, part) in single_lists(recording) {
+        let said = Claims::of(&part.recording)?;
+        let beyond = claims.get(&mask).map(|more| said.beyond(more)).unwrap_or_default();
+        grown.add(&part.name, said.false_claims.into_iter().chain(beyond).collect());
+    }
+    for part in cuts(recording)?.into_iter().chain(scattered(recording, SCATTERED)?) {
+        let violations = whole.compare(&part.recording)?;
+        grown.add(&part.name, violations);
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! A covering choice here; `cargo xtask score cases --subsets` runs every subset of every full case.
 
-use truename_testkit::subsets::{Whole, cuts, sources, subset};
+use truename_testkit::subsets::{Claims, Partial, Whole, cuts, single_lists, sources, subset};
 
 use crate::mutations::recording;
 
@@ -38,6 +38,71 @@ fn evidence_taken_away_makes_no_claim_grow() {
     }
     assert!(runs > 20, "{runs} partial recordings");
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// What is left of a case where only the named sources were kept.
+fn only(whole: &Whole, words: &[&str]) -> Partial {
+    let all = sources(whole.recording());
+    let bits = all.iter().enumerate().filter(|(_, word)| words.contains(word));
+    subset(whole.recording(), bits.fold(0, |mask, (bit, _)| mask | 1 << bit))
+}
+
+#[test]
+fn a_claim_that_grows_is_seen() {
+    // The other way round: what the objects add counts as growth.
+    let whole = Whole::new(recording("recon")).unwrap();
+    let less = Whole::new(only(&whole, &["log", "dnstap"]).recording).unwrap();
+    let grown = less.compare(whole.recording()).unwrap();
+    let kinds: std::collections::BTreeSet<&str> = grown.iter().map(|one| one.kind.as_str()).collect();
+    assert!(kinds.contains("exact beyond the whole"), "{kinds:?}");
+    assert!(kinds.iter().any(|kind| kind.starts_with("finding beyond the whole")), "{kinds:?}");
+}
+
+/// A NodeLocal cache that was there before an audit log begins asks from its node's address, and nothing shows it.
+#[test]
+fn a_log_of_changes_names_no_node_from_which_a_cache_may_ask() {
+    let whole = Whole::new(recording("node-local")).unwrap();
+    for words in [&["log", "audit"][..], &["log"], &["dnstap", "audit"]] {
+        let part = only(&whole, words);
+        let grown = whole.compare(&part.recording).unwrap();
+        assert!(grown.is_empty(), "{}: {:?}", part.name, grown.first());
+    }
+    // An address of which nothing is known may be the node's, too.
+    let claims = |words: &[&str]| Claims::of(&only(&whole, words).recording).unwrap();
+    let grown = claims(&["dnstap"]).beyond(&claims(&["dnstap", "audit"]));
+    assert!(grown.is_empty(), "{:?}", grown.first());
+}
+
+#[test]
+fn objects_alone_tell_of_a_capture_no_more_than_with_its_lookups() {
+    let whole = Whole::new(recording("search-capture")).unwrap();
+    let grown = whole.compare(&only(&whole, &["audit"]).recording).unwrap();
+    assert!(grown.is_empty(), "{grown:?}");
+}
+
+/// The older of two lists of objects names pods that the newer one does not; it takes nothing from what that one proves.
+#[test]
+fn one_list_of_objects_less_makes_nothing_exact() {
+    let whole = Whole::new(recording("benign-day")).unwrap();
+    let words = ["dnstap", "pcap-client", "corefile", "objects"];
+    let both = only(&whole, &words);
+    let all = Claims::of(&both.recording).unwrap();
+    let mut exact = Vec::new();
+    for (_, part) in single_lists(whole.recording()).into_iter().filter(|(_, part)| {
+        part.name.strip_prefix(&both.name).is_some_and(|rest| rest.starts_with(" without "))
+    }) {
+        let said = Claims::of(&part.recording).unwrap();
+        let grown = said.beyond(&all);
+        assert!(grown.is_empty() && said.false_claims.is_empty(), "{}: {:?}", part.name, grown.first());
+        exact.push(said.exact());
+    }
+    // The older list alone says nothing of what came after it; the newer one says since when it holds.
+    assert!(
+        exact.len() == 2 && exact.iter().all(|exact| *exact <= all.exact()),
+        "{exact:?} of {}",
+        all.exact()
+    );
+    assert!(exact.iter().any(|exact| *exact > 1_000), "{exact:?}");
 }
 
 /// To the server that took it, and so to its tap, a forged answer is like any other; another server's tap disputes it.

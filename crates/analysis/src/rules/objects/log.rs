@@ -280,8 +280,13 @@ fn merge_versions(steps: Vec<Step>) -> Vec<Step> {
 fn unite(known: &mut Step, step: Step) {
     known.records.extend(step.records);
     known.records.sort();
+    let seen = step.kind != ChangeKind::Listed;
     if known.kind == ChangeKind::Listed {
         known.kind = step.kind;
+        // A dump need not tell when; who saw the change does.
+        if seen && step.at.is_some() {
+            (known.at, known.when) = (step.at, step.when);
+        }
     }
     if known.actor.is_none() && step.actor.is_some() {
         // The audit log has the author and the server's own time; its body may be less complete than the watch's.
