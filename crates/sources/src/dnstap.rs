@@ -240,11 +240,7 @@ impl Decoder for TapDecoder {
         CacheStats {
             caches: vec![
                 of("dnstap-hints", self.hints.entries(), self.hints.evictions),
-                of(
-                    "dnstap-bodies",
-                    wire.body_misses.saturating_sub(wire.body_evictions),
-                    wire.body_evictions,
-                ),
+                of("dnstap-bodies", wire.body_entries, wire.body_evictions),
                 of("dnstap-names", 0, wire.name_evictions),
             ],
         }

@@ -311,7 +311,7 @@ impl Decoder for PcapDecoder {
             caches: vec![
                 of("pcap-fragments", self.fragments.len(), self.fragments.evictions),
                 of("pcap-streams", self.streams.len(), self.stream_evictions),
-                of("pcap-bodies", 0, wire.body_evictions),
+                of("pcap-bodies", wire.body_entries as usize, wire.body_evictions),
                 of("pcap-names", 0, wire.name_evictions),
             ],
         }

@@ -46,6 +46,8 @@ pub struct WireStats {
     pub body_hits: u64,
     /// Messages that were parsed.
     pub body_misses: u64,
+    /// Bodies in the table.
+    pub body_entries: u64,
     /// Bodies pushed out of the table.
     pub body_evictions: u64,
     /// Names pushed out of the table.
@@ -105,6 +107,7 @@ impl WireDecoder {
         WireStats {
             body_hits: self.bodies.hits,
             body_misses: self.bodies.misses,
+            body_entries: self.bodies.entries,
             body_evictions: self.bodies.evictions,
             name_evictions: self.names.evictions(),
         }

@@ -1,7 +1,9 @@
 //! Bounded tables from printed text to shared values: names to the bodies that ask for them, metadata to hints.
 //!
 //! A table grows with what it holds, in the order of first sight, so that what comes often stands close together; when it
-//! is full it is emptied, and what it forgets is counted. Keys are compared whole.
+//! is full it is emptied, and what it forgets is counted. A newcomer waits aside until it is asked for again after
+//! another one: most names of a long recording come once (a pair of A and AAAA), and would fill the table. Keys are
+//! compared whole.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -14,6 +16,10 @@ use truename_model::{Body, Class, Name, Question, Rtype};
 const LONGEST_KEY: usize = 1_100;
 /// Slots at first.
 const SLOTS_MIN: usize = 1 << 8;
+/// Places looked at for one key: the hash is known to everyone, so names can be made that all want the same place.
+const PROBES: usize = 64;
+/// Newcomers whose mark is remembered, at most.
+const MARKS: usize = 1 << 16;
 
 /// A table of values by their text.
 #[derive(Debug)]
@@ -22,6 +28,10 @@ pub(crate) struct TextCache<V> {
     slots: Vec<(u32, u32)>,
     // Most keys stand in the entry itself: one place in memory to look at instead of two.
     values: Vec<(SmallVec<[u8; 48]>, V)>,
+    // What was asked for last and is not in the table.
+    aside: Option<(SmallVec<[u8; 48]>, V)>,
+    // Marks of newcomers, by a part of their hash: one that finds its own is kept.
+    marks: Vec<u32>,
     room: usize,
     hash: FixedState,
     pub(crate) evictions: u64,
@@ -32,7 +42,16 @@ impl<V> TextCache<V> {
     pub(crate) fn new(room: usize) -> Self {
         let hash = FixedState::with_seed(0x6e61_6d65);
         let room = room.clamp(1, 1 << 24);
-        Self { slots: vec![(0, 0); SLOTS_MIN], values: Vec::new(), room, hash, evictions: 0 }
+        let marks = vec![0; room.next_power_of_two().clamp(1 << 6, MARKS)];
+        Self {
+            slots: vec![(0, 0); SLOTS_MIN],
+            values: Vec::new(),
+            aside: None,
+            marks,
+            room,
+            hash,
+            evictions: 0,
+        }
     }
 
     pub(crate) fn entries(&self) -> u64 {
@@ -44,26 +63,45 @@ impl<V> TextCache<V> {
         if key.len() > LONGEST_KEY {
             return None;
         }
+        if self.aside.as_ref().is_some_and(|(known, _)| **known == *key) {
+            return self.aside.as_mut().map(|(_, value)| value);
+        }
         let mut hasher = self.hash.build_hasher();
         hasher.write(key);
-        let tag = hasher.finish() as u32;
+        let hash = hasher.finish();
+        let tag = hash as u32;
         let place = match self.find(tag, key) {
             Some(place) => place,
+            None if self.is_new((hash >> 32) as u32, tag) => {
+                let (_, value) = self.aside.insert((SmallVec::from_slice(key), make()));
+                return Some(value);
+            }
             None => self.keep(tag, key, make()),
         };
         self.values.get_mut(place).map(|(_, value)| value)
     }
 
+    /// True at the first sight of a key, as far as the marks remember.
+    fn is_new(&mut self, at: u32, tag: u32) -> bool {
+        let at = at as usize & (self.marks.len() - 1);
+        std::mem::replace(&mut self.marks[at], tag) != tag
+    }
+
     fn find(&self, tag: u32, key: &[u8]) -> Option<usize> {
-        let mut at = tag as usize & (self.slots.len() - 1);
-        loop {
+        for at in self.probes(tag) {
             let (known, place) = self.slots[at];
             let place = place.checked_sub(1)? as usize;
             if known == tag && *self.values[place].0 == *key {
                 return Some(place);
             }
-            at = (at + 1) & (self.slots.len() - 1);
         }
+        None
+    }
+
+    /// Where a key may stand, in order.
+    fn probes(&self, tag: u32) -> impl Iterator<Item = usize> + use<V> {
+        let mask = self.slots.len() - 1;
+        (0..PROBES).map(move |step| (tag as usize + step) & mask)
     }
 
     #[cold]
@@ -83,12 +121,11 @@ impl<V> TextCache<V> {
         self.values.len() - 1
     }
 
-    /// Puts a slot in the first free place.
+    /// Puts a slot in the first free place; where a run of others leaves none, the first of them is forgotten.
     fn link(&mut self, slot: (u32, u32)) {
-        let mut at = slot.0 as usize & (self.slots.len() - 1);
-        while self.slots[at].1 != 0 {
-            at = (at + 1) & (self.slots.len() - 1);
-        }
+        let free = self.probes(slot.0).find(|&at| self.slots[at].1 == 0);
+        self.evictions += u64::from(free.is_none());
+        let at = free.unwrap_or(slot.0 as usize & (self.slots.len() - 1));
         self.slots[at] = slot;
     }
 }
@@ -199,4 +236,22 @@ fn type_number(text: &[u8]) -> Option<Rtype> {
     let text = std::str::from_utf8(text).ok()?;
     Rtype::parse(text)
         .or_else(|| MORE.iter().find(|(name, _)| *name == text).map(|(_, number)| Rtype(*number)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys of one tag: what a hostile client can make offline.
+    #[test]
+    fn keys_that_want_one_place_cost_a_bounded_search_and_are_forgotten() {
+        let mut table: TextCache<u32> = TextCache::new(1 << 10);
+        for n in 0..300u32 {
+            table.keep(7, &n.to_be_bytes(), n);
+        }
+        assert_eq!(table.evictions, 300 - PROBES as u64);
+        assert_eq!(table.probes(7).count(), PROBES);
+        assert_eq!(table.find(7, &299u32.to_be_bytes()), Some(299));
+        assert_eq!(table.find(7, &0u32.to_be_bytes()), None);
+    }
 }

@@ -1,7 +1,8 @@
 //! A bounded table of bodies by their bytes: an answer seen again costs a hash and a comparison, no allocation.
 //!
-//! Direct-mapped: a slot holds one body, a newcomer pushes the old one out, and that is counted.
-//! The hash has a fixed seed, so evictions are the same in every run; it never decides equality.
+//! Direct-mapped: a slot holds one body and the mark of the last key that asked for the place. Only a key that finds its
+//! own mark is kept: most bodies of a long recording come once, and would push out those that come often. What is pushed
+//! out is counted. The hash has a fixed seed, so evictions are the same in every run; it never decides equality.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -26,22 +27,39 @@ struct Slot {
     parsed: Parsed,
 }
 
+#[derive(Debug, Default)]
+struct Place {
+    // The upper half of the hash of what asked last and was not here.
+    mark: u32,
+    // The upper half of the hash of what is here: most strangers are told by it, without a look at the body.
+    tag: u32,
+    slot: Option<Box<Slot>>,
+}
+
 /// The table.
 #[derive(Debug)]
 pub(super) struct BodyCache {
-    slots: Vec<Option<Slot>>,
+    places: Vec<Place>,
     hash: FixedState,
     pub(super) hits: u64,
     pub(super) misses: u64,
     pub(super) evictions: u64,
+    pub(super) entries: u64,
 }
 
 impl BodyCache {
     /// A table of `2^bits` slots.
     pub(super) fn new(bits: u32) -> Self {
-        let mut slots = Vec::new();
-        slots.resize_with(1 << bits.min(20), || None);
-        Self { slots, hash: FixedState::with_seed(0x7472_7565), hits: 0, misses: 0, evictions: 0 }
+        let mut places = Vec::new();
+        places.resize_with(1 << bits.min(20), Place::default);
+        Self {
+            places,
+            hash: FixedState::with_seed(0x7472_7565),
+            hits: 0,
+            misses: 0,
+            evictions: 0,
+            entries: 0,
+        }
     }
 
     /// The body for `key`, made by `make` if it is not in the table.
@@ -52,18 +70,26 @@ impl BodyCache {
         }
         let mut hasher = self.hash.build_hasher();
         hasher.write(key);
-        let index = hasher.finish() as usize & (self.slots.len() - 1);
-        let slot = &mut self.slots[index];
-        if let Some(found) = slot
+        let hash = hasher.finish();
+        let tag = (hash >> 32) as u32;
+        let index = hash as usize & (self.places.len() - 1);
+        let place = &mut self.places[index];
+        if place.tag == tag
+            && let Some(found) = &place.slot
             && *found.key == *key
         {
             self.hits += 1;
             return found.parsed.clone();
         }
         self.misses += 1;
-        self.evictions += u64::from(slot.is_some());
         let parsed = make();
-        *slot = Some(Slot { key: Box::from(key), parsed: parsed.clone() });
+        if std::mem::replace(&mut place.mark, tag) == tag {
+            let full = place.slot.is_some();
+            self.evictions += u64::from(full);
+            self.entries += u64::from(!full);
+            place.tag = tag;
+            place.slot = Some(Box::new(Slot { key: Box::from(key), parsed: parsed.clone() }));
+        }
         parsed
     }
 }

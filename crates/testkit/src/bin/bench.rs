@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         ["generate", dir, events] => {
             generate(Path::new(dir), Load { events: events.parse().unwrap_or(200_000), ..LOAD }).map(|_| ())
         }
+        ["decode", dir] => decode(Path::new(dir)).map(|_| ()),
         ["walk", dir, threads] => walk(Path::new(dir), threads.parse().unwrap_or(2)),
         _ => Err(io::Error::other("usage: cargo xtask bench investigate [EVENTS]")),
     };
@@ -70,13 +71,7 @@ fn investigate(events: u64) -> io::Result<()> {
     let (lines, messages) = generate(dir.path(), load)?;
     println!("generated {lines} log lines and {messages} dnstap messages, 2,000 pods with churn, Zipf 1.0");
     let mut figures = Figures::default();
-    figures.log_lines_per_s_core = decode_rate(&dir.path().join("in/coredns.log"))?;
-    figures.dnstap_msgs_per_s_core = decode_rate(&dir.path().join("in/coredns.fstrm"))?;
-    println!(
-        "decode: log {:.2} M lines/s/core, dnstap {:.2} M messages/s/core",
-        figures.log_lines_per_s_core / 1e6,
-        figures.dnstap_msgs_per_s_core / 1e6
-    );
+    (figures.log_lines_per_s_core, figures.dnstap_msgs_per_s_core) = decode(dir.path())?;
     let floor = floor(dir.path())?;
     let run = child(dir.path(), 2)?;
     run.print();
@@ -103,6 +98,14 @@ fn investigate(events: u64) -> io::Result<()> {
     figures.growth_pods = growth(events.min(2_000_000))?;
     println!("{}", serde_json::to_string(&figures).unwrap_or_default());
     Ok(())
+}
+
+/// Lines and messages decoded per second and core.
+fn decode(dir: &Path) -> io::Result<(f64, f64)> {
+    let lines = decode_rate(&dir.join("in/coredns.log"))?;
+    let messages = decode_rate(&dir.join("in/coredns.fstrm"))?;
+    println!("decode: log {:.2} M lines/s/core, dnstap {:.2} M messages/s/core", lines / 1e6, messages / 1e6);
+    Ok((lines, messages))
 }
 
 /// CPU per lookup of the stream (decode, join, attribution, verdict, rules) with 20,000 pods over that with 100, same events and exponent; uniform draws printed too.
