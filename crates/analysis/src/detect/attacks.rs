@@ -12,7 +12,7 @@ use super::fixture::*;
 /// One attack: rule, severity, facts with the signal (true) and the same facts without it (false).
 pub(super) type Case = (&'static str, Severity, fn(bool) -> Vec<Owned>);
 
-pub(super) const CASES: [Case; 86] = [
+pub(super) const CASES: [Case; 88] = [
     ("R01", Severity::High, sweep_services),
     ("R02", Severity::High, sweep_pods),
     ("R03", Severity::High, brute_force),
@@ -69,6 +69,8 @@ pub(super) const CASES: [Case; 86] = [
     ("H08", Severity::Critical, another_api_server),
     ("H08", Severity::Medium, ttl_beside_an_endpoint),
     ("H08", Severity::Critical, zone_block_added),
+    ("H08", Severity::Critical, public_zone_of_k8s_external),
+    ("H08", Severity::Critical, alias_target_rewritten),
     ("H08", Severity::High, log_removed),
     ("H08", Severity::High, import_added),
     ("H08", Severity::Critical, stub_domain_added),

@@ -317,6 +317,15 @@ pub(super) fn zone_block_added(signal: bool) -> Vec<Owned> {
     edited(signal, ".:53 {", "corp.internal:53 {\n  errors\n}\n.:53 {")
 }
 
+pub(super) fn public_zone_of_k8s_external(signal: bool) -> Vec<Owned> {
+    edited(signal, "  cache 30\n", "  k8s_external bank.example.com\n  cache 30\n")
+}
+
+pub(super) fn alias_target_rewritten(signal: bool) -> Vec<Owned> {
+    let rule = "  rewrite cname exact edge.example.com. edge.example.net.\n  cache 30\n";
+    edited(signal, "  cache 30\n", rule)
+}
+
 pub(super) fn log_removed(signal: bool) -> Vec<Owned> {
     edited(signal, "  log\n", "")
 }

@@ -28,7 +28,7 @@ pub enum Topic {
     Template,
     /// A rule of `rewrite`.
     Rewrite,
-    /// Data outside the Corefile: `file`, `auto`, `secondary`, `etcd`, `dynupdate` …
+    /// Names from elsewhere: `file`, `auto`, `secondary`, `etcd`, `dynupdate` …, and a zone of `k8s_external`.
     ZoneData,
     /// Options of `kubernetes` or `k8s_external`.
     Cluster,
@@ -352,9 +352,17 @@ fn plugin_facts(out: &mut BTreeMap<Key, Fact>, scope: &str, zone: &Name, plugin:
                 Action::Ttl { names, .. } | Action::Rcode { names, .. } => {
                     vec![Hit::Match(names.clone(), zone.clone())]
                 }
+                // The target of an alias lies anywhere, whatever zone the question was in.
+                Action::Cname { from, .. } => vec![Hit::Match(from.clone(), Name::root())],
                 _ => vec![Hit::Below(zone.clone())],
             };
             fact(Topic::Rewrite, rule.text.clone(), rule.line, hits);
+        }
+        Plugin::K8sExternal(external) => {
+            for one in &external.zones {
+                let text = format!("k8s_external {one}");
+                fact(Topic::ZoneData, text, external.line, below(std::slice::from_ref(one)));
+            }
         }
         Plugin::ZoneData(data) => fact(Topic::ZoneData, data.text.clone(), data.line, below(&data.zones)),
         _ => {}
