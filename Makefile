@@ -26,10 +26,10 @@ deny:
 	else $(CARGO) deny --locked check advisories; fi; fi
 
 test:
-	./.ci/steps fmt clippy deny unit score conformance browser range
+	./.ci/steps fmt clippy deny unit score conformance browser range differential
 
 test-all:
-	TRUENAME_COREDNS_ALL=1 ./.ci/steps fmt clippy deny unit score conformance browser range
+	TRUENAME_COREDNS_ALL=1 ./.ci/steps fmt clippy deny unit score conformance browser range differential
 
 demo:
 	$(CARGO) run --package truename -- demo

@@ -17,6 +17,7 @@ from . import dnswire, netns, parts
 LOCAL4 = ("10.0.0.0/8", "172.16.0.0/12", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
 LOCAL6 = ("fd00::/8", "2001:db8::/32")
 SERVER, UPSTREAM = "10.244.0.2", "203.0.113.53"
+HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"
 HASH = re.compile(r"Running configuration \w+ = ([0-9a-f]+)")
 START_SECONDS = 20
@@ -117,6 +118,7 @@ class Cell:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         (self.folder / "resolv.conf").write_text(section.get("resolv_conf", f"nameserver {UPSTREAM}\n"))
+        (self.folder / "hosts").write_text(section.get("hosts_file", HOSTS))
 
     def _serve_upstream(self, text, addresses):
         if (text, addresses) == self.served:
@@ -138,7 +140,7 @@ class Cell:
             listed += f'  - domain: "{zone}"\n    file: "{folder}/{number}.zone"\n'
         listen = ", ".join(f"{one}@53" for one in addresses)
         conf = folder / "knot.conf"
-        conf.write_text(f'server:\n  rundir: "{folder}"\n  listen: [{listen}]\n  udp-workers: 1\n  tcp-workers: 1\n'
+        conf.write_text(f'server:\n  identity: ""\n  version: ""\n  rundir: "{folder}"\n  listen: [{listen}]\n  udp-workers: 1\n  tcp-workers: 1\n'
                         f'  tcp-reuseport: on\n  background-workers: 1\nlog:\n  - target: stderr\n    any: warning\n'
                         f'database:\n  storage: "{folder}"\n'
                         f'template:\n  - id: default\n    zonefile-sync: -1\n    journal-content: none\nzone:\n{listed}')
@@ -181,7 +183,7 @@ class Cell:
                  f"HOSTNAME=coredns-{self.version.replace('.', '-')}", "GOMAXPROCS=2", *env,
                  "sh", "-c", 'cd /run/coredns && exec "$0" "$@"', parts.binary("coredns", self.version), "-conf", "Corefile"]
         binds = [(self.folder / "account", ACCOUNT), (self.folder / "etc", "/run/coredns"),
-                 (self.folder / "resolv.conf", "/etc/resolv.conf")]
+                 (self.folder / "resolv.conf", "/etc/resolv.conf"), (self.folder / "hosts", "/etc/hosts")]
         argv = netns.command(self.netns, inner, binds, [("/run", ACCOUNT, "/run/coredns")])
         with open(self.log, "wb") as out:
             self.process = self.children.start(f"coredns-{self.version}", argv, stdout=out, stderr=subprocess.STDOUT)

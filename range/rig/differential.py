@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from . import answers, netns, parts, pki
-from .cells import Cell, Relays
+from .cells import HOSTS, Cell, Relays
 from .children import Children
 from .control_plane import ControlPlane
 from .volley import Volley
@@ -21,6 +21,7 @@ from .world import World
 
 VERSIONS = ["1.15.0", "1.14.4", "1.9.4"]
 SETTLE = 0.3
+LATE = 1.5
 
 
 class Rig:
@@ -115,7 +116,7 @@ class Cluster:
         """Start all versions; the section's line with what became of them."""
         wanted = [version for version in head.get("versions", self.rig.versions) if version in self.rig.cells]
         cells = [self.rig.cells[version] for version in wanted]
-        began, line = time.monotonic(), dict(head)
+        began, line = time.monotonic(), {**head, "hosts_file": head.get("hosts_file", HOSTS)}
         for cell in cells:
             cell.prepare(head)
             cell.launch()
@@ -123,8 +124,12 @@ class Cluster:
         self.serving = {cell.version: cell for cell in cells if reasons[cell.version] is None}
         facts = {version: cell.facts() for version, cell in self.serving.items()}
         line["start_ms"] = round((time.monotonic() - began) * 1000)
+        late = [version for version, (unsynced, _) in facts.items() if unsynced]
+        if late:
+            # A loaded machine: what the objects are comes after the start.
+            self.rig.relays.quiet(late, time.monotonic(), LATE)
         for key, value in (("not_started", {version: why for version, why in reasons.items() if why}),
-                           ("unsynced", [version for version, (unsynced, _) in facts.items() if unsynced]),
+                           ("unsynced", late),
                            ("running_hash", {version: known for version, (_, known) in facts.items() if known})):
             if value:
                 line[key] = value

@@ -16,6 +16,10 @@ from . import answers, netns
 WINDOW = 48
 YOUNG = 0.15       # seconds after which a question without an answer no longer takes a place in the window
 TRIES = 2
+PATIENCE = 3.0     # seconds of the second try over TCP, where no sign of life tells a slow machine from a silent server
+STALL = 15        # seconds after which a silent server is taken at its word
+# An opcode (STATUS) that the server's library refuses before any plugin sees it.
+PROBE = struct.pack("!6H", 0x5353, 2 << 11, 1, 0, 0, 0) + b"\0\0\1\0\1"
 
 
 class Outcome:
@@ -43,6 +47,7 @@ class _Side:
         self.flying, self.order, self.window, self.tcp = {}, deque(), 0, 0
         self.unsure = []         # asked over TCP when the process died
         self.sockets, self.serial = {}, 0
+        self.heard = self.probed = 0.0     # when anything last came; when a sign of life was last asked for
 
     def socket_for(self, client, poll, by_fd):
         found = self.sockets.get(client)
@@ -58,6 +63,15 @@ class _Side:
             by_fd[found.fileno()] = (self, found)
         return found
 
+    def probe(self, now):
+        """Ask for a sign of life."""
+        if now - self.probed > 0.1 and self.sockets:
+            self.probed, self.serial = now, (self.serial + 1) & 0xFFFF
+            try:
+                next(iter(self.sockets.values())).send(struct.pack("!H", self.serial) + PROBE[2:])
+            except OSError:
+                pass
+
     def open(self):
         return bool(self.ready or self.flying or self.tcp or self.unsure)
 
@@ -71,18 +85,24 @@ class _Side:
 class Volley:
     def __init__(self, cells, hot, on_crash):
         self.cells, self.hot, self.on_crash = cells, hot, on_crash
-        self.cache, self.sent = {}, 0
+        self.cache, self.sent, self.counting = {}, 0, threading.Lock()
 
     def run(self, questions):
-        """Ask all; transfers last, one at a time."""
+        """Ask all; transfers last, one at a time in each cell."""
         outcomes = [Outcome(question) for question in questions]
         plain = [one for one in outcomes if not one.question.transfer]
         _Loop(self, plain).run()
-        for outcome in outcomes:
-            if outcome.question.transfer:
-                for cell in self.cells.values():
-                    self._alone(cell, outcome)
+        transfers = [one for one in outcomes if one.question.transfer]
+        threads = [threading.Thread(target=self._transfers, args=(cell, transfers)) for cell in self.cells.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         return outcomes
+
+    def _transfers(self, cell, outcomes):
+        for outcome in outcomes:
+            self._alone(cell, outcome)
 
     def text(self, question, data, truncated=False):
         key = (data[2:], truncated, question.section)
@@ -95,9 +115,11 @@ class Volley:
         """One question alone, then a look whether the process lived through it."""
         outcome.first = outcome.first or time.monotonic()
         if cell.alive():
-            self.sent += 1
+            with self.counting:
+                self.sent += 1
             found = over_tcp(self, cell, outcome.question) if outcome.question.tcp else _single(self, cell, outcome.question)
-            time.sleep(0.03)
+            for _ in range(2):
+                _sign_of_life(cell, outcome.question)
         if not cell.alive():
             found = answers.text({"crash": cell.died()})
             self.on_crash(cell)
@@ -111,6 +133,29 @@ class Volley:
                     self._alone(cell, ask.outcome)
             return True
         return False
+
+
+def _sign_of_life(cell, question):
+    """Wait until the process has had time to die: a panic stops the world, so that no probe is answered after it."""
+    time.sleep(0.015)
+    raw = netns.sock(cell.netns, socket.AF_INET6 if ":" in question.client else socket.AF_INET)
+    try:
+        raw.bind((question.client, 0))
+        raw.connect((cell.server(question.client), 53))
+        raw.settimeout(0.5)
+        for _ in range(4):
+            if not cell.alive():
+                return
+            raw.send(PROBE)
+            try:
+                raw.recv(512)
+                return
+            except TimeoutError:
+                pass
+    except OSError:
+        pass
+    finally:
+        raw.close()
 
 
 def _single(volley, cell, question):
@@ -135,12 +180,12 @@ def _single(volley, cell, question):
 
 
 def over_tcp(volley, cell, question, truncated=False):
-    """One question over TCP, as JSON text; a transfer until its end."""
-    for _ in range(TRIES):
+    """One question over TCP, as JSON text; a transfer until its end. The second try waits longer: a machine may stall."""
+    for attempt in range(TRIES):
         raw = netns.sock(cell.netns, socket.AF_INET6 if ":" in question.client else socket.AF_INET, socket.SOCK_STREAM)
         try:
             raw.bind((question.client, 0))
-            raw.settimeout(question.timeout)
+            raw.settimeout(question.timeout if attempt == 0 else max(question.timeout, PATIENCE))
             raw.connect((cell.server(question.client), 53))
             wire = question.wire(0x5252)
             raw.sendall(struct.pack("!H", len(wire)) + wire)
@@ -253,6 +298,7 @@ class _Loop:
                 return
             except OSError:
                 return
+            side.heard = time.monotonic()
             ask = side.flying.pop((via.fileno(), struct.unpack_from("!H", data)[0]), None) if len(data) >= 12 else None
             if ask is None:
                 continue
@@ -293,6 +339,9 @@ class _Loop:
     def _expire(self, side, now):
         for key, ask in list(side.flying.items()):
             if now - ask.sent > ask.outcome.question.timeout:
+                if side.heard < ask.sent + ask.outcome.question.timeout / 2 and now - ask.sent < STALL:
+                    side.probe(now)          # nobody is answered: the machine, not the question
+                    continue
                 del side.flying[key]
                 if ask.young:
                     ask.young = False

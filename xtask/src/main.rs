@@ -16,7 +16,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                            the same for every subset of the sources of each full case: no claim may grow (release build)
   conformance DIR [GROUP]  compares decoders and models with other projects' goldens; last line is JSON
   differential [ARG]       random clusters on real CoreDNS against the truth model (range/differential); last line is JSON
-                           --recorded DIR judges recordings instead; --clusters N, --seed S, --keep DIR, --plans DIR
+                           --recorded DIR judges recordings instead; --clusters N, --seed S, --keep DIR (goes on
+                           with what is recorded there), --versions V,V, --plans DIR
   policies [N] [--seed S]  judges N random worlds of network policies by cyclonus too; last line is JSON
   bench investigate [ARG]  measures the walk stage by stage (release build); last line is JSON
   demo [ARG]               the program's demo, from the build that the tests share

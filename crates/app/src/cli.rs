@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// The whole report of a case.
     Report(ShowArgs),
+    /// What the cluster's DNS would have answered a pod: the true answer, or the possible ones, with objects and lines.
+    Ask(AskArgs),
     /// Whether the network policies in force let a pod reach something: allowed, denied, or unknown with the reason.
     May(MayArgs),
     /// Check a case's evidence offline.
@@ -175,6 +177,29 @@ pub(crate) struct ExplainArgs {
 pub(crate) enum Told {
     Table,
     Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AskArgs {
+    /// CASE NAME TYPE. In place of CASE files and folders with objects and the Corefile (`kubectl get -o json|yaml`), `-`
+    /// reads standard input. NAME is taken as it stands on the wire, without a search list.
+    #[arg(required = true, num_args = 3.., value_names = ["CASE|PATH", "NAME", "TYPE"])]
+    pub(crate) words: Vec<String>,
+    /// The pod that asks: NAMESPACE/POD.
+    #[arg(long = "as", value_name = "POD")]
+    pub(crate) pod: String,
+    /// RFC 3339, or FROM/TO for a window. Default: the last state in the evidence.
+    #[arg(long)]
+    pub(crate) at: Option<String>,
+    /// Cluster, where the evidence holds several that have such a pod.
+    #[arg(long)]
+    pub(crate) cluster: Option<String>,
+    /// Version of CoreDNS. Default: those of the servers in the evidence.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) coredns: Option<String>,
+    /// Format.
+    #[arg(short, long, value_enum, default_value_t = Told::Table)]
+    pub(crate) output: Told,
 }
 
 #[derive(Args, Debug)]

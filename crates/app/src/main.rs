@@ -48,6 +48,7 @@ fn run(cli: &Cli) -> Result<Exit, Failure> {
         _ if cli.fail_on.is_some() => Err(Failure::usage(
             "--fail-on: this command looks at no findings; investigate, findings, report, explain, timeline and demo do",
         )),
+        Command::Ask(args) => commands::ask::run(args, style),
         Command::May(args) => commands::may::run(args, style),
         Command::Verify(args) => commands::verify::run(args),
         Command::Custody(args) => commands::verify::custody(args),

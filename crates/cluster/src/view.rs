@@ -88,6 +88,15 @@ impl<'a> View<'a> {
         true
     }
 
+    /// The world that was seen last, once more, and no other.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let mut same = Self::new(self.history, self.window);
+        same.script.clone_from(&self.script);
+        same.worlds = 1;
+        same
+    }
+
     /// One of `count` alternatives that nothing in the evidence decides (a version's behaviour, a random order).
     pub fn choose(&mut self, count: usize) -> usize {
         let count = count.clamp(1, usize::from(u16::MAX)) as u16;

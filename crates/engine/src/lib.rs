@@ -13,6 +13,7 @@ pub mod pump;
 pub mod plan;
 pub mod objects;
 pub mod may;
+pub mod ask;
 pub mod belonging;
 pub mod clocks;
 pub mod ingest;
@@ -22,6 +23,7 @@ pub mod passing;
 pub mod coverage;
 pub mod study;
 
+pub use ask::{Inquiry, ask};
 pub use error::EngineError;
 pub use ingest::{Ingested, ingest};
 pub use may::{Asked, may};

@@ -54,7 +54,7 @@ struct Port<'a> {
 pub fn may(reader: &Reader, settings: &Settings, asked: &Asked<'_>) -> Result<Permission, EngineError> {
     let port = asked.port.map(Port::read).transpose()?;
     let folded = clusters(reader, settings)?;
-    let (cluster, (namespace, pod)) = place(&folded, asked)?;
+    let (cluster, (namespace, pod)) = place(&folded, asked.pod, asked.cluster)?;
     let policies = Policies::new(&cluster.history);
     let when = asked.at.map_or(When::Latest, When::Within);
     let wanted = wanted(&cluster.history, &namespace, asked.target)?;
@@ -85,20 +85,24 @@ pub fn may(reader: &Reader, settings: &Settings, asked: &Asked<'_>) -> Result<Pe
 }
 
 /// The cluster and the pod that are meant.
-fn place<'f>(folded: &'f [Folded], asked: &Asked<'_>) -> Result<(&'f Folded, (String, String)), EngineError> {
+pub(crate) fn place<'f>(
+    folded: &'f [Folded],
+    wanted: &str,
+    of: Option<&str>,
+) -> Result<(&'f Folded, (String, String)), EngineError> {
     let mut found: Vec<(&Folded, (String, String))> = Vec::new();
     for cluster in folded {
-        if asked.cluster.is_some_and(|name| cluster.name.as_deref() != Some(name)) {
+        if of.is_some_and(|name| cluster.name.as_deref() != Some(name)) {
             continue;
         }
-        let pods: BTreeSet<(String, String)> = match asked.pod.split_once('/') {
+        let pods: BTreeSet<(String, String)> = match wanted.split_once('/') {
             Some((namespace, name)) => {
                 let there = cluster.history.find(Kind::Pod, namespace.as_bytes(), name.as_bytes());
                 there.iter().map(|_| (namespace.to_owned(), name.to_owned())).collect()
             }
             None => {
                 let pods = cluster.history.timelines().iter().filter(|timeline| timeline.kind == Kind::Pod);
-                pods.filter(|pod| *pod.name == *asked.pod)
+                pods.filter(|pod| *pod.name == *wanted)
                     .map(|pod| (pod.namespace.to_string(), pod.name.to_string()))
                     .collect()
             }
@@ -107,18 +111,14 @@ fn place<'f>(folded: &'f [Folded], asked: &Asked<'_>) -> Result<(&'f Folded, (St
     }
     match found.len() {
         1 => found.pop().ok_or_else(|| EngineError::Question(String::new())),
-        0 => Err(EngineError::Question(format!(
-            "no pod {} in the evidence; name it as NAMESPACE/POD",
-            asked.pod
-        ))),
+        0 => Err(EngineError::Question(format!("no pod {wanted} in the evidence; name it as NAMESPACE/POD"))),
         _ => {
             let shown = found.iter().take(8).map(|(cluster, (namespace, name))| {
                 format!("{namespace}/{name} of {}", cluster.name.as_deref().unwrap_or("the cluster"))
             });
             let shown: Vec<String> = shown.collect();
             Err(EngineError::Question(format!(
-                "several pods are called {}: {}; name one as NAMESPACE/POD, its cluster with --cluster",
-                asked.pod,
+                "several pods are called {wanted}: {}; name one as NAMESPACE/POD, its cluster with --cluster",
                 shown.join(", ")
             )))
         }

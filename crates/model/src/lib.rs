@@ -17,6 +17,7 @@ pub mod observation;
 pub mod attribution;
 pub mod verdict;
 pub mod reach;
+pub mod foretold;
 pub mod transaction;
 pub mod finding;
 pub mod profile;
@@ -25,6 +26,7 @@ pub use attribution::{Alternative, Attribution, AttributionBasis, UnknownOwner, 
 pub use finding::{
     Citation, Coverage, Evidence, Finding, Incident, Outcome, RuleMeta, RuleState, Severity, SourceCoverage,
 };
+pub use foretold::{ConfigLine, Foretelling, Foretold, ForetoldRecord, Holds};
 pub use name::{Name, NameError, NameInterner};
 pub use object::{Actor, ChangeKind, ChangeSource, ClusterChange, Meta, Object, ObjectRef};
 pub use observation::{

@@ -11,6 +11,7 @@ pub mod style;
 pub mod summary;
 pub mod table;
 pub mod permission;
+pub mod foretelling;
 pub mod lines;
 pub mod proof;
 pub mod html;

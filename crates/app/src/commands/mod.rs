@@ -1,5 +1,6 @@
 //! One file per verb, each from typed arguments to an exit.
 
+pub(crate) mod ask;
 pub(crate) mod case;
 pub(crate) mod demo;
 pub(crate) mod evidence;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod ask;
 mod bad_input;
 mod custody;
 mod determinism;

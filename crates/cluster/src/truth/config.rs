@@ -113,6 +113,18 @@ impl Config {
         self.corefile.as_ref().is_none_or(|corefile| !corefile.would_start())
     }
 
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The port on which it answers plain DNS: 53 if it has it.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The block that takes questions for `name`.
     #[must_use]
     pub fn block(&self, name: &Name) -> Option<&Block> {

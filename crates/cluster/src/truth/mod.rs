@@ -11,6 +11,7 @@ pub mod model;
 pub mod compare;
 pub mod serve;
 pub mod config;
+pub mod foretell;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -15,7 +15,8 @@ use truename_testkit::differential::judge::{judge, versions_of};
 use truename_testkit::differential::plan::{Size, plan};
 use truename_testkit::differential::recording::{Recording, read};
 
-const USAGE: &str = "usage: cargo xtask differential [--clusters N] [--seed S] [--questions N] [--keep DIR]
+const USAGE: &str =
+    "usage: cargo xtask differential [--clusters N] [--seed S] [--questions N] [--keep DIR] [--versions V,V]
        cargo xtask differential --recorded DIR [--misses N]
        cargo xtask differential --plans DIR [--clusters N] [--seed S]";
 
@@ -81,8 +82,12 @@ fn played(args: &Args, most: usize) -> ExitCode {
         return fail(&error);
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let status = Command::new("python3").arg(root.join("range/differential")).arg(&plans).arg(&out).status();
-    match status.map(|status| status.code()) {
+    let mut play = Command::new("python3");
+    play.arg(root.join("range/differential")).arg(&plans).arg(&out);
+    if let Some(versions) = args.text("--versions") {
+        play.args(["--versions", versions]);
+    }
+    match play.status().map(|status| status.code()) {
         Ok(Some(0)) => recorded(&out, most),
         // What the machine lacks was named by the range itself.
         Ok(Some(75)) => ExitCode::SUCCESS,

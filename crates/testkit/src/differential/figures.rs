@@ -26,6 +26,8 @@ pub struct Tally<'t> {
     pub leg: Leg,
     /// Version.
     pub version: &'t str,
+    /// The first version that is judged: questions are counted once.
+    pub first: bool,
 }
 
 /// An answer that the model did not foretell.
@@ -89,6 +91,10 @@ pub struct Figures {
     pub kinds: BTreeMap<&'static str, Pair>,
     /// By plugin that took part.
     pub plugins: BTreeMap<&'static str, Pair>,
+    /// Questions by kind, each counted once.
+    pub asked_kinds: BTreeMap<&'static str, u64>,
+    /// Questions by plugin that took part, each counted once.
+    pub asked_plugins: BTreeMap<&'static str, u64>,
     /// By version.
     pub by_version: BTreeMap<String, Pair>,
     /// Whether a version starts with a Corefile.
@@ -111,6 +117,10 @@ impl Figures {
         add(self.by_version.entry(tally.version.to_owned()).or_default());
         for plugin in tally.used {
             add(self.plugins.entry(plugin).or_default());
+        }
+        if tally.first && !tally.leg.hot {
+            *self.asked_kinds.entry(tally.kind).or_default() += 1;
+            tally.used.iter().for_each(|plugin| *self.asked_plugins.entry(plugin).or_default() += 1);
         }
         self.hot += u64::from(tally.leg.hot);
         self.after_edit += u64::from(tally.leg.edited);
@@ -201,26 +211,30 @@ impl Figures {
         for odd in &self.odd {
             let _ = writeln!(out, "{odd}");
         }
-        let table = |out: &mut String, head: &str, rows: Vec<(String, Pair)>| {
-            let _ = writeln!(out, "{head:<28} {:>9} {:>9}", "agree", "disagree");
+        let table = |out: &mut String, head: &str, rows: Vec<(String, Pair)>, asked: &BTreeMap<_, u64>| {
+            let _ = writeln!(out, "{head:<28} {:>9} {:>9} {:>9}", "agree", "disagree", "questions");
             for (name, pair) in rows {
-                let _ = writeln!(out, "  {name:<26} {:>9} {:>9}", pair.agree, pair.disagree);
+                let asked = asked.get(name.as_str()).map(ToString::to_string).unwrap_or_default();
+                let _ = writeln!(out, "  {name:<26} {:>9} {:>9} {asked:>9}", pair.agree, pair.disagree);
             }
         };
         let own = |map: &BTreeMap<&'static str, Pair>| {
             map.iter().map(|(name, pair)| ((*name).to_owned(), *pair)).collect()
         };
-        table(&mut out, "kind", own(&self.kinds));
-        table(&mut out, "plugin", own(&self.plugins));
+        let none = BTreeMap::new();
+        table(&mut out, "kind", own(&self.kinds), &self.asked_kinds);
+        table(&mut out, "plugin", own(&self.plugins), &self.asked_plugins);
         table(
             &mut out,
             "version",
             self.by_version.iter().map(|(name, pair)| (name.clone(), *pair)).collect(),
+            &none,
         );
         table(
             &mut out,
             "process",
             vec![("start".to_owned(), self.starts), ("running hash".to_owned(), self.hashes)],
+            &none,
         );
         for (class, count) in &self.unforetellable {
             let _ = writeln!(out, "unforetellable: {class}: {count}");
@@ -252,6 +266,8 @@ impl Figures {
             "running_hashes": { "agree": self.hashes.agree, "disagree": self.hashes.disagree },
             "kinds": kinds,
             "plugins": plugins,
+            "questions_by_kind": self.asked_kinds,
+            "questions_by_plugin": self.asked_plugins,
         })
     }
 }

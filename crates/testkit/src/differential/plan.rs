@@ -40,7 +40,7 @@ pub fn plan(seed: u64, size: Size) -> String {
         let part = size.questions / (edits + 1);
         lines.extend(Asker::new(&mut dice, &world, &section).lines(part));
         for _ in 0..edits {
-            let (line, asked) = edit(&mut dice, &world);
+            let (line, asked) = edit(&mut dice, &world, section.timeout_ms());
             lines.push(line);
             lines.extend(asked);
             lines.extend(Asker::new(&mut dice, &world, &section).lines(part));

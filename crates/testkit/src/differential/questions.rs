@@ -24,12 +24,14 @@ pub struct Asker<'a> {
     dice: &'a mut Dice,
     world: &'a World,
     section: &'a Section,
+    /// Who has to ask the next question.
+    client: Option<String>,
 }
 
 impl<'a> Asker<'a> {
     /// An asker.
     pub fn new(dice: &'a mut Dice, world: &'a World, section: &'a Section) -> Self {
-        Self { dice, world, section }
+        Self { dice, world, section, client: None }
     }
 
     /// `count` questions as lines of a plan.
@@ -45,13 +47,14 @@ impl<'a> Asker<'a> {
         if !name.ends_with('.') {
             name.push('.');
         }
-        let class = match self.dice.below(80) {
+        let of_server = [".bind.", ".server."].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+        let class = match self.dice.below(if of_server { 2 } else { 80 }) {
             0 => "CH",
             1 => "ANY",
             _ => "IN",
         };
         let flags = self.flags(&kind);
-        json!({ "q": [name, kind, class, flags] })
+        json!({ "q": [name, kind, class, flags], "timeout_ms": self.section.timeout_ms() })
     }
 
     fn flags(&mut self, kind: &str) -> String {
@@ -75,6 +78,10 @@ impl<'a> Asker<'a> {
         }
         if kind == "AXFR" && self.dice.chance(15) {
             words.push("udp".to_owned());
+        }
+        if let Some(client) = self.client.take() {
+            words.push(format!("src={client}"));
+            return words.join(" ");
         }
         let clients = &self.section.clients;
         if !clients.is_empty() && self.dice.chance(55) {
@@ -103,17 +110,17 @@ impl<'a> Asker<'a> {
 
     fn asked(&mut self) -> Asked {
         match self.dice.below(100) {
-            0..=21 => self.of_service(),
-            22..=31 => self.of_port(),
-            32..=39 => self.of_endpoint(),
-            40..=47 => self.reverse(),
-            48..=54 => self.of_pod(),
-            55..=60 => self.fixed(),
-            61..=65 => self.near(),
-            66..=68 => self.deep(),
-            69..=71 => self.wild(),
-            72..=74 => self.transfer(),
-            75..=82 => self.outside(),
+            0..=18 => self.of_service(),
+            19..=26 => self.of_port(),
+            27..=32 => self.of_endpoint(),
+            33..=40 => self.reverse(),
+            41..=46 => self.of_pod(),
+            47..=52 => self.fixed(),
+            53..=56 => self.near(),
+            57..=59 => self.deep(),
+            60..=62 => self.wild(),
+            63..=66 => self.transfer(),
+            67..=72 => self.outside(),
             _ => self.configured(),
         }
     }
@@ -336,12 +343,40 @@ impl<'a> Asker<'a> {
         {
             return self.imported(&zone);
         }
+        if self.section.autopath && self.dice.chance(50) {
+            return self.walked();
+        }
         if self.section.names.is_empty() {
             return self.of_service();
         }
         let (name, kind) = self.section.names[self.dice.below(self.section.names.len())].clone();
         let kind = if self.dice.chance(20) && kind != "AXFR" { self.kind() } else { kind.to_owned() };
         (name, kind)
+    }
+
+    /// A name with the first suffix of its client's search list behind it.
+    fn walked(&mut self) -> Asked {
+        let (namespace, ip) = self.dice.pick(&self.world.pods);
+        let namespace = if self.dice.chance(10) { "default".to_owned() } else { namespace };
+        let svc = self.service();
+        let own = [svc.name.clone(), format!("{}.{}", svc.name, svc.namespace)];
+        let base = match self.dice.below(4) {
+            0 => own[self.dice.below(2)].clone(),
+            _ => self.dice.word(&[
+                "www.example.com",
+                "api",
+                "web",
+                "nosuch.example.com",
+                "kubernetes.default",
+                "txt",
+                "empty.example.com",
+                "alias.example.com",
+                "www",
+            ]),
+        };
+        self.client = Some(ip).filter(|ip| !ip.is_empty());
+        let kind = if self.dice.chance(75) { self.dice.word(&["A", "AAAA"]) } else { self.dice.word(&TYPES) };
+        (format!("{base}.{namespace}.svc.cluster.local"), kind)
     }
 
     fn external(&mut self, zone: &str) -> Asked {
@@ -387,7 +422,7 @@ impl<'a> Asker<'a> {
 
 /// An edit of the cluster, and names whose answers it changes.
 #[must_use]
-pub fn edit(dice: &mut Dice, world: &World) -> (Value, Vec<Value>) {
+pub fn edit(dice: &mut Dice, world: &World, timeout_ms: u32) -> (Value, Vec<Value>) {
     let mut events = Vec::new();
     let mut asked = Vec::new();
     let of_kind = |kind: &str| -> Vec<&Value> {
@@ -445,7 +480,7 @@ pub fn edit(dice: &mut Dice, world: &World) -> (Value, Vec<Value>) {
     let mut lines = Vec::new();
     for (name, kind) in asked {
         let name = if name.ends_with('.') { name } else { format!("{name}.") };
-        lines.push(json!({ "q": [name, kind, "IN", "rd"] }));
+        lines.push(json!({ "q": [name, kind, "IN", "rd"], "timeout_ms": timeout_ms }));
     }
     (line, lines)
 }

@@ -58,6 +58,8 @@ pub struct Head {
     pub server_ips: Option<Vec<IpAddr>>,
     /// Its own resolv.conf; `None`: not told.
     pub resolv_conf: Option<String>,
+    /// Its own /etc/hosts; `None`: not told.
+    pub hosts_file: Option<String>,
     /// Files beside the Corefile.
     pub files: BTreeMap<String, String>,
     /// Environment.
@@ -267,6 +269,7 @@ fn head(value: &Value) -> Result<Head, String> {
         upstreams: ips_of(value, "upstreams")?.unwrap_or(default_upstream),
         server_ips: ips_of(value, "server_ips")?,
         resolv_conf: text_of(value, "resolv_conf")?,
+        hosts_file: text_of(value, "hosts_file")?,
         files: texts_of(value, "files"),
         env: texts_of(value, "env"),
         not_started: texts_of(value, "not_started"),

@@ -134,3 +134,54 @@ fn a_seed_gives_one_plan() {
     let first = plan(7, size);
     assert!(first.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
 }
+
+/// A recording as a stranger would write it: every field of the form once, and what is absent has its default.
+const BY_HAND: &str = r#"{"seed":"by hand","objects":[{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"default"}},{"apiVersion":"v1","kind":"Service","metadata":{"namespace":"default","name":"kubernetes"},"spec":{"type":"ClusterIP","clusterIP":"10.96.0.1","clusterIPs":["10.96.0.1"],"ports":[{"name":"https","port":443,"protocol":"TCP"}]}}]}
+{"corefile":".:53 {\n    kubernetes cluster.local in-addr.arpa {\n        ttl 30\n    }\n    cache 30\n    forward . /etc/resolv.conf\n}\n","zones":["cluster.local."],"cached":true,"upstream_zone":"$TTL 1h\n$ORIGIN example.com.\n@ SOA ns hostmaster 1 2h 30m 1d 45\n@ NS ns\nns A 203.0.113.53\nwww 20 A 192.0.2.10\n","upstreams":["203.0.113.53"],"server_ips":["10.244.0.2"],"resolv_conf":"nameserver 203.0.113.53\n"}
+{"q":["kubernetes.default.svc.cluster.local.","A","IN","rd"],"a":{"*":{"rcode":"NOERROR","flags":"aa rd","answer":[["kubernetes.default.svc.cluster.local.",30,"A","10.96.0.1"]],"authority":[],"additional":[]}},"hot":{"1.15.0,1.14.4":{"rcode":"NOERROR","flags":"aa rd","answer":[["kubernetes.default.svc.cluster.local.",29,"A","10.96.0.1"]],"authority":[],"additional":[]}}}
+{"q":["kubernetes.default.svc.cluster.local.","SRV","IN","rd do cookie tcp src=10.244.1.9"],"a":{"1.15.0":{"rcode":"NOERROR","flags":"aa rd","answer":[["kubernetes.default.svc.cluster.local.",30,"SRV","0 100 443 kubernetes.default.svc.cluster.local."]],"authority":[],"additional":[["kubernetes.default.svc.cluster.local.",30,"A","10.96.0.1"]],"opt":{"size":1232,"do":true,"options":{}}},"1.14.4,1.8.6":{"rcode":"NOERROR","flags":"aa rd","answer":[["kubernetes.default.svc.cluster.local.",30,"SRV","0 100 443 kubernetes.default.svc.cluster.local."]],"authority":[],"additional":[["kubernetes.default.svc.cluster.local.",30,"A","10.96.0.1"]]}}}
+{"q":["nosuch.default.svc.cluster.local.","A","IN","rd edns=512"],"a":{"*":{"rcode":"NXDOMAIN","flags":"aa rd","answer":[],"authority":[["cluster.local.",30,"SOA","ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 30"]],"additional":[]}}}
+{"q":["www.example.com.","A","IN","rd"],"a":{"*":{"rcode":"NOERROR","flags":"aa rd","answer":[["www.example.com.",20,"A","192.0.2.10"]],"authority":[],"additional":[]}}}
+{"q":["www.example.com.","MX","IN",""],"a":{"*":{"rcode":"NOERROR","flags":"","answer":[],"authority":[],"additional":[]}},"alt":{"1.15.0":[{"rcode":"NOERROR","flags":"aa","answer":[],"authority":[["example.com.",30,"SOA","ns.example.com. hostmaster.example.com. 1 7200 1800 86400 45"]],"additional":[]}]}}
+{"edit":[{"type":"DELETED","object":{"kind":"Service","apiVersion":"v1","metadata":{"namespace":"default","name":"kubernetes"}}}],"t_ms":100000}
+{"q":["kubernetes.default.svc.cluster.local.","TXT","IN","rd"],"a":{"*":{"rcode":"NOERROR","flags":"aa rd","answer":[],"authority":[["cluster.local.",30,"SOA","ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 30"]],"additional":[]}},"t_ms":100005}
+{"corefile":".:53 {\n    kubernetes cluster.local\n    dns64 {\n        allow_ipv4\n    }\n    forward . /etc/resolv.conf\n}\n","not_started":{"1.8.6":"plugin/dns64: unknown property 'allow_ipv4'"}}
+{"q":["cluster.local.","NS","IN","rd"],"a":{"*":{"rcode":"NOERROR","flags":"aa rd","answer":[["cluster.local.",5,"NS","ns.dns.cluster.local."]],"authority":[],"additional":[["ns.dns.cluster.local.",5,"A","10.0.0.1"]]}}}
+{"q":["www.example.com.","A","IN","rd"],"a":{"*":{"rcode":"NOERROR","flags":"rd","answer":[["www.example.com.",5,"A","192.0.2.1"]],"authority":[],"additional":[]}}}
+{"q":["dns-version.cluster.local.","TXT","IN","rd"],"a":{"*":{"rcode":"NOERROR","flags":"aa rd","answer":[["dns-version.cluster.local.",28800,"TXT","\"1.1.0\""]],"authority":[],"additional":[]}}}
+"#;
+
+#[test]
+fn a_recording_written_by_hand_is_judged_by_its_form() {
+    let figures = judged(BY_HAND);
+    // Of `alt` and `a` one is right for 1.15.0; the other two versions have none and disagree.
+    let wrong: Vec<(usize, &str)> =
+        figures.misses.iter().map(|miss| (miss.line, miss.version.as_str())).collect();
+    assert_eq!(wrong, [(7, "1.14.4"), (7, "1.8.6")], "{}", figures.text(9));
+    assert_eq!(figures.starts.disagree, 0, "{}", figures.text(0));
+    assert_eq!(
+        figures.versions.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["1.14.4", "1.15.0", "1.8.6"]
+    );
+    // What hangs on absent fields: the server's own addresses, and what an upstream gives; two versions started.
+    let open: Vec<(&str, u64)> =
+        figures.not_judged.iter().map(|(why, count)| (why.as_str(), *count)).collect();
+    assert_eq!(open, [("the server's own addresses", 2), ("upstream_zone is absent", 2)]);
+    assert_eq!((figures.clusters, figures.sections, figures.questions), (1, 2, 9));
+    assert_eq!((figures.hot, figures.after_edit), (2, 3));
+    let json = figures.json();
+    for key in [
+        "clusters",
+        "questions",
+        "versions",
+        "agree",
+        "disagree",
+        "unforetellable",
+        "not_judged",
+        "hot",
+        "after_edit",
+    ] {
+        assert!(json.get(key).is_some(), "{key}");
+    }
+    assert_eq!(figures.asked_kinds.values().sum::<u64>(), 7, "each question once: {:?}", figures.asked_kinds);
+}

@@ -161,8 +161,8 @@ impl Model<'_, '_> {
         if found { out } else { own }
     }
 
-    /// `ExternalServices`: every service that a transfer of the external zone holds, with its SRV names.
-    pub fn outer_all(&mut self, zone: &Name, headless: bool) -> Vec<(Outer, Option<Name>)> {
+    /// `ExternalServices`: everything that a transfer of the external zone holds, with its SRV name and its service's.
+    pub fn outer_all(&mut self, zone: &Name, headless: bool) -> Vec<(Outer, Option<Name>, Name)> {
         let mut out = Vec::new();
         for state in self.every(Kind::Service) {
             let Some(service) = as_service(state).filter(|_| self.selected(state)) else { continue };
@@ -174,14 +174,15 @@ impl Model<'_, '_> {
                     for (point, text) in ready(slice) {
                         let Some(name) = child(&[&self.hostname(point, text)], &own) else { continue };
                         for port in &slice.ports {
-                            let owner = port_name(&own, &port.name, &port.protocol);
-                            out.push((
-                                Outer { host: text.to_owned(), port: port.port, name: name.clone() },
-                                owner,
-                            ));
+                            let owner = (!port.name.is_empty())
+                                .then(|| port_name(&own, &port.name, &port.protocol))
+                                .flatten();
+                            let one = Outer { host: text.to_owned(), port: port.port, name: name.clone() };
+                            out.push((one, owner, own.clone()));
                         }
                         if slice.ports.is_empty() {
-                            out.push((Outer { host: text.to_owned(), port: None, name: name.clone() }, None));
+                            let one = Outer { host: text.to_owned(), port: None, name: name.clone() };
+                            out.push((one, None, own.clone()));
                         }
                     }
                 }
@@ -190,7 +191,8 @@ impl Model<'_, '_> {
             for host in hosts {
                 for port in &service.ports {
                     let owner = port_name(&own, &port.name, &port.protocol);
-                    out.push((Outer { host: host.clone(), port: Some(port.port), name: own.clone() }, owner));
+                    let one = Outer { host: host.clone(), port: Some(port.port), name: own.clone() };
+                    out.push((one, owner, own.clone()));
                 }
             }
         }
@@ -200,5 +202,5 @@ impl Model<'_, '_> {
 
 fn port_name(own: &Name, port: &str, protocol: &str) -> Option<Name> {
     let labels = [format!("_{}", port.to_lowercase()), format!("_{}", protocol.to_lowercase())];
-    (!port.is_empty()).then(|| child(&[&labels[0], &labels[1]], own)).flatten()
+    child(&[&labels[0], &labels[1]], own)
 }

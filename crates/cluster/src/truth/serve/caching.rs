@@ -9,6 +9,7 @@ use super::memory::{Entry, Key};
 use super::message::{Ask, Reply, ReplyKind, Served, Stop};
 use super::run::Run;
 use super::site::Block;
+use super::wrappers::looked_into;
 use crate::corefile::Version;
 use crate::corefile::forward::Cache;
 
@@ -35,7 +36,7 @@ impl<'s> Run<'s, '_, '_> {
             // Even then the plugins behind work on a copy of the query.
             return self.next(block, at + 1, &mut ask.clone());
         }
-        self.uses("cache");
+        self.uses("cache", cache.line);
         let key = self.key(block, ask);
         self.memory.touched.insert(key.clone());
         if let Some(reply) = self.hit(cache, &key, ask) {
@@ -46,7 +47,7 @@ impl<'s> Run<'s, '_, '_> {
             // The query is sent on with DO, whatever the client said.
             inner.edns = true;
         }
-        let served = self.next(block, at + 1, &mut inner)?;
+        let served = self.next(block, at + 1, &mut inner).map_err(looked_into)?;
         let Some(mut reply) = served.reply else {
             if served.failed
                 && served.rcode == Rcode::SERVFAIL

@@ -7,6 +7,7 @@ use truename_model::{Name, Question, Rcode, Rdata, Rtype};
 use super::message::{Ask, Reply, Rr, Served, Stop};
 use super::run::Run;
 use super::site::{Block, Handler};
+use super::wrappers::looked_into;
 use crate::corefile::policy::{Autopath, Transfer};
 use crate::corefile::{PodMode, Version};
 use crate::truth::model::{Outcome, Records, VERSION_TTL, soa_data};
@@ -15,14 +16,14 @@ use crate::truth::options::{Era, Options};
 impl<'s> Run<'s, '_, '_> {
     pub(super) fn kubernetes(
         &mut self,
-        options: &Options,
+        (options, line): (&Options, u32),
         block: &'s Block<'s>,
         at: usize,
         ask: &mut Ask,
     ) -> Result<Served, Stop> {
         let name = ask.question.name.clone();
         let Some(zone) = options.zone_of(&name).cloned() else { return self.next(block, at + 1, ask) };
-        self.uses("kubernetes");
+        self.uses("kubernetes", line);
         let rtype = ask.question.rtype;
         if matches!(rtype, Rtype::AXFR | Rtype::IXFR) {
             return Ok(Served::code(Rcode::REFUSED));
@@ -163,7 +164,7 @@ impl<'s> Run<'s, '_, '_> {
             .filter(|(zone, _)| name.is_at_or_below(zone))
             .max_by_key(|(zone, _)| (zone.wire().len(), *zone));
         let Some((_, transfer)) = found else { return self.next(block, at + 1, ask) };
-        self.uses("transfer");
+        self.uses("transfer", transfer.line);
         let client = ask.client.to_string();
         let allowed = |to: &String| {
             to == "*" || *to == client || to.rsplit_once(':').is_some_and(|(host, _)| host == client)
@@ -173,14 +174,14 @@ impl<'s> Run<'s, '_, '_> {
         }
         for handler in &block.handlers {
             let records = match handler {
-                Handler::File(zones, _) => {
+                Handler::File(zones, data) => {
                     zones.iter().find(|(zone, _)| *zone == name).and_then(|(_, zone)| {
-                        self.uses("file");
+                        self.uses("file", data.line);
                         Some(zone.as_ref()?.records().cloned().collect::<Vec<Rr>>())
                     })
                 }
                 Handler::External(external) => self.outer_transfer(external, block, &name)?,
-                Handler::Kubernetes(options) => self.zone_transfer(options, ask, &name)?,
+                Handler::Kubernetes(options, line) => self.zone_transfer((options, *line), ask, &name)?,
                 _ => None,
             };
             if let Some(answer) = records {
@@ -192,11 +193,16 @@ impl<'s> Run<'s, '_, '_> {
         self.next(block, at + 1, ask)
     }
 
-    fn zone_transfer(&mut self, options: &Options, ask: &Ask, name: &Name) -> Result<Option<Vec<Rr>>, Stop> {
+    fn zone_transfer(
+        &mut self,
+        (options, line): (&Options, u32),
+        ask: &Ask,
+        name: &Name,
+    ) -> Result<Option<Vec<Rr>>, Stop> {
         if options.zone_of(name).is_none() {
             return Ok(None);
         }
-        self.uses("kubernetes");
+        self.uses("kubernetes", line);
         if options.local_ips.is_none() {
             return Err(Stop::Unmodelled("the server's own addresses".to_owned()));
         }
@@ -237,7 +243,7 @@ impl<'s> Run<'s, '_, '_> {
         let Some(first) = search.first().filter(|first| name.is_at_or_below(first)) else {
             return self.next(block, at + 1, ask);
         };
-        self.uses("autopath");
+        self.uses("autopath", autopath.line);
         // The search domain itself has no base: an error (row 5).
         let Some(base) = name.without_suffix(first).filter(|base| !base.is_root()) else {
             return Ok(Served::error(Rcode::SERVFAIL));
@@ -250,7 +256,7 @@ impl<'s> Run<'s, '_, '_> {
                 written: None,
                 ..ask.clone()
             };
-            let served = self.next(block, at + 1, &mut inner)?;
+            let served = self.next(block, at + 1, &mut inner).map_err(looked_into)?;
             if served.failed {
                 return Ok(Served { reply: None, ..served });
             }

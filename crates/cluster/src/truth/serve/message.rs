@@ -312,6 +312,8 @@ pub enum Stop {
     Unmodelled(String),
     /// A handler panics; the server answers SERVFAIL.
     Panic,
+    /// A handler writes a message that is none, of which the first writer panics that looks into it.
+    Blank,
     /// The process dies, or answers before it dies.
     Dies(Box<Option<Reply>>),
     /// The query is never answered.

@@ -29,7 +29,7 @@ impl<'s> Run<'s, '_, '_> {
             return self.next(block, at + 1, ask);
         };
         let Some(options) = block.kubernetes() else { return self.next(block, at + 1, ask) };
-        self.uses("k8s_external");
+        self.uses("k8s_external", external.line);
         let own_names = name.labels().next() == Some(b"ns1") || ask.question.rtype == Rtype::NS;
         if own_names && options.local_ips.is_none() {
             return Err(Stop::Unmodelled("the server's own addresses".to_owned()));
@@ -238,7 +238,7 @@ impl<'s> Run<'s, '_, '_> {
         if self.site.era == Era::Before19 {
             return Ok(None);
         }
-        self.uses("k8s_external");
+        self.uses("k8s_external", external.line);
         let mut out = vec![soa(external, name)];
         if let Some(server) = server(external, name) {
             out.push(Rr::new(name.clone(), external.ttl, Rdata::Ns(server.clone())));
@@ -246,14 +246,78 @@ impl<'s> Run<'s, '_, '_> {
                 push(&mut out, Rr::new(server.clone(), external.ttl, address(ip)));
             }
         }
-        let all = self.model(options, false).outer_all(name, external.headless);
-        if all.iter().any(|(one, _)| one.host.parse::<IpAddr>().is_err()) {
-            return Err(Stop::Unmodelled("a transfer that looks up names".to_owned()));
+        let mut model = self.model(options, false);
+        let all = model.outer_all(name, external.headless);
+        if model.panicked {
+            // The panic is in a goroutine of its own, where nobody catches it.
+            return Err(Stop::Dies(Box::new(None)));
         }
-        if !all.is_empty() {
-            return Err(Stop::Unmodelled("a transfer of k8s_external".to_owned()));
-        }
+        outer_services(&all, (external.ttl, options.ttl), &mut out);
         Ok(Some(out))
+    }
+}
+
+/// The services of a transfer. Nobody is asked for names: the transfer has no server to ask (`Lookup` fails there).
+fn outer_services(all: &[(Outer, Option<Name>, Name)], (ttl, inner): (u32, u32), out: &mut Vec<Rr>) {
+    let mut groups: Vec<(&Name, Vec<(&Outer, u16)>)> = Vec::new();
+    for (one, owner, service) in all {
+        let addresses = |owner: &Name, out: &mut Vec<Rr>| match one.host.parse::<IpAddr>() {
+            Ok(ip) => push(out, Rr::new(owner.clone(), ttl, address(ip))),
+            Err(_) => {
+                let target = Name::parse(&one.host).ok();
+                push_some(out, target.map(|target| Rr::new(owner.clone(), inner, Rdata::Cname(target))));
+            }
+        };
+        addresses(service, out);
+        let srv = |target: &Name, weight: u16| {
+            one.port.map(|port| Rdata::Srv { priority: 0, weight, port, target: target.clone() })
+        };
+        if one.name == *service {
+            // The first of each owner counts, the bare one and the full one.
+            let host = Name::parse(&one.host).ok().filter(|_| one.host.parse::<IpAddr>().is_err());
+            let bare = host.clone().unwrap_or_else(|| service.clone());
+            let full = host.map_or_else(|| service.clone(), |host| stripped(&host));
+            for (owner, target) in std::iter::once((service, bare)).chain(owner.as_ref().map(|of| (of, full)))
+            {
+                let known = out.iter().any(|rr| rr.rtype == Rtype::SRV && rr.owner == *owner);
+                let data = srv(&target, 100).filter(|_| !known);
+                push_some(out, data.map(|data| Rr::new(owner.clone(), inner, data)));
+            }
+            continue;
+        }
+        addresses(&one.name, out);
+        push_some(out, srv(&one.name, 100).map(|data| Rr::new(one.name.clone(), inner, data)));
+        for group in std::iter::once(service).chain(owner) {
+            let Some(port) = one.port.or(Some(0)).filter(|_| one.port.is_some() || group == service) else {
+                continue;
+            };
+            match groups.iter_mut().find(|(of, _)| *of == group) {
+                Some((_, list)) => list.push((one, port)),
+                None => groups.push((group, vec![(one, port)])),
+            }
+        }
+    }
+    for (owner, list) in groups {
+        let weight = (100 / list.len().max(1)).max(1) as u16;
+        for (one, port) in list.iter().filter(|(one, _)| one.port.is_some()) {
+            let data = Rdata::Srv { priority: 0, weight, port: *port, target: one.name.clone() };
+            push(out, Rr::new(owner.clone(), inner, data));
+        }
+    }
+}
+
+/// A target without its first two labels (`targetStrip`), unless nothing would be left.
+fn stripped(host: &Name) -> Name {
+    let mut at = Some(host.clone());
+    for _ in 0..2 {
+        at = at.and_then(|name| name.parent());
+    }
+    at.filter(|name| !name.is_root()).unwrap_or_else(|| host.clone())
+}
+
+fn push_some(section: &mut Vec<Rr>, rr: Option<Rr>) {
+    if let Some(rr) = rr {
+        push(section, rr);
     }
 }
 

@@ -7,6 +7,7 @@ use truename_model::{Name, Question, Rcode, Rdata, Rtype};
 use super::message::{Ask, Reply, Rr, Served, Stop, has_capitals};
 use super::run::Run;
 use super::site::Block;
+use super::wrappers::looked_into;
 use crate::corefile::Version;
 use crate::corefile::rewrite::{Action, Applied, Mode, NameMatch, ResponseChange, RewriteRule};
 
@@ -41,7 +42,7 @@ impl<'s> Run<'s, '_, '_> {
                 }
                 Applied::Yes(after) => after,
             };
-            self.uses("rewrite");
+            self.uses("rewrite", rule.line);
             if after.name != before.name {
                 ask.written = None;
             }
@@ -80,7 +81,7 @@ impl<'s> Run<'s, '_, '_> {
         at: usize,
         ask: &mut Ask,
     ) -> Result<Served, Stop> {
-        let served = self.next(block, at + 1, ask)?;
+        let served = self.next(block, at + 1, ask).map_err(looked_into)?;
         let (mut reply, rcode) = match served.reply {
             Some(reply) => (reply, served.rcode),
             None if served.is_written() => return Ok(Served { reply: None, ..served }),

@@ -29,13 +29,15 @@ pub struct Run<'s, 'v, 'a> {
     pub now: Option<i64>,
     /// Plugins that took part.
     pub used: BTreeSet<&'static str>,
+    /// Lines of the Corefile that took part.
+    pub lines: BTreeSet<u32>,
     depth: usize,
 }
 
 impl<'s, 'v, 'a> Run<'s, 'v, 'a> {
     /// A run with what the caches hold.
     pub fn new(site: &'s Site<'s>, view: &'v mut View<'a>, memory: Memory, now: Option<i64>) -> Self {
-        Self { site, view, memory, now, used: BTreeSet::new(), depth: 0 }
+        Self { site, view, memory, now, used: BTreeSet::new(), lines: BTreeSet::new(), depth: 0 }
     }
 
     /// The reply that the client gets, unless it cannot be packed; `None`: nothing is sent.
@@ -96,7 +98,7 @@ impl<'s, 'v, 'a> Run<'s, 'v, 'a> {
         match self.next(block, 0, ask) {
             Ok(served) if served.is_written() || served.reply.is_some() => Ok(served.reply),
             Ok(served) => Ok(Some(Reply::code(ask, served.rcode))),
-            Err(Stop::Panic) => Ok(Some(Reply::code(ask, Rcode::SERVFAIL))),
+            Err(Stop::Panic | Stop::Blank) => Ok(Some(Reply::code(ask, Rcode::SERVFAIL))),
             Err(stop) => Err(stop),
         }
     }
@@ -106,7 +108,7 @@ impl<'s, 'v, 'a> Run<'s, 'v, 'a> {
         let Some(handler) = block.handlers.get(at) else { return Ok(Served::error(Rcode::SERVFAIL)) };
         match handler {
             Handler::Acl(list) => self.acl(list, block, at, ask),
-            Handler::Any => self.any(block, at, ask),
+            Handler::Any(line) => self.any(*line, block, at, ask),
             Handler::Autopath(autopath) => self.autopath(autopath, block, at, ask),
             Handler::Cache(cache) => self.cache(cache, block, at, ask),
             Handler::Chaos(stanza) => self.chaos(stanza, block, at, ask),
@@ -120,20 +122,21 @@ impl<'s, 'v, 'a> Run<'s, 'v, 'a> {
             Handler::Forward(forward) => self.forward(forward, block, at, ask),
             Handler::Header(header) => self.header(header, block, at, ask),
             Handler::Hosts(hosts) => self.hosts(hosts, block, at, ask),
-            Handler::Kubernetes(options) => self.kubernetes(options, block, at, ask),
-            Handler::Local(prefix) => self.local(*prefix, block, at, ask),
-            Handler::Minimal => self.minimal(block, at, ask),
+            Handler::Kubernetes(options, line) => self.kubernetes((options, *line), block, at, ask),
+            Handler::Local(prefix, line) => self.local((*prefix, *line), block, at, ask),
+            Handler::Minimal(line) => self.minimal(*line, block, at, ask),
             Handler::Rewrite(rules) => self.rewrite(rules, block, at, ask),
             Handler::Template(list) => self.template(list, block, at, ask),
             Handler::Transfer(list) => self.transfer(list, block, at, ask),
-            Handler::Whoami => Err(Stop::Unmodelled("whoami tells the client's port".to_owned())),
+            Handler::Whoami(line) => self.whoami(*line, ask),
             Handler::Unknown(name) => Err(Stop::Unmodelled(format!("plugin {name}"))),
         }
     }
 
-    /// Notes that a plugin took part.
-    pub(super) fn uses(&mut self, plugin: &'static str) {
+    /// Notes that a line of a plugin took part.
+    pub(super) fn uses(&mut self, plugin: &'static str, line: u32) {
         self.used.insert(plugin);
+        self.lines.insert(line);
     }
 
     pub(super) fn model<'r>(&'r mut self, options: &'r Options, mixed: bool) -> Model<'r, 'a> {
@@ -143,7 +146,7 @@ impl<'s, 'v, 'a> Run<'s, 'v, 'a> {
     /// True if the block takes the query (its `view`).
     fn passes(&mut self, block: &Block<'_>, ask: &Ask) -> Result<bool, Stop> {
         let Some(view) = block.view else { return Ok(true) };
-        self.uses("view");
+        self.uses("view", view.line);
         let known = self.labels(block, ask);
         let label = |label: &str| match label.starts_with("kubernetes/") {
             true => Some(known.get(label).cloned().unwrap_or_default()),

@@ -100,7 +100,7 @@ pub struct Surroundings {
 /// A plugin that takes part in answers.
 pub(super) enum Handler<'c> {
     Acl(Vec<&'c Acl>),
-    Any,
+    Any(u32),
     Autopath(&'c Autopath),
     Cache(&'c Cache),
     Chaos(&'c Stanza),
@@ -112,13 +112,13 @@ pub(super) enum Handler<'c> {
     Forward(&'c Forward),
     Header(&'c Header),
     Hosts(Box<Hosts>),
-    Kubernetes(Box<Options>),
-    Local(bool),
-    Minimal,
+    Kubernetes(Box<Options>, u32),
+    Local(bool, u32),
+    Minimal(u32),
     Rewrite(Vec<&'c RewriteRule>),
     Template(Vec<&'c Template>),
     Transfer(Vec<&'c Transfer>),
-    Whoami,
+    Whoami(u32),
     /// A plugin that this version of the model does not follow.
     Unknown(String),
 }
@@ -132,6 +132,8 @@ pub(super) struct Block<'c> {
     pub(super) chained: bool,
     /// A plugin that only passes queries on stands behind `file`.
     pub(super) tail: bool,
+    /// `loadbalance` stands in it, which looks into every message.
+    pub(super) balanced: bool,
     pub(super) handlers: Vec<Handler<'c>>,
     pub(super) number: usize,
 }
@@ -139,7 +141,7 @@ pub(super) struct Block<'c> {
 impl Block<'_> {
     pub(super) fn kubernetes(&self) -> Option<&Options> {
         self.handlers.iter().find_map(|handler| match handler {
-            Handler::Kubernetes(options) => Some(&**options),
+            Handler::Kubernetes(options, _) => Some(&**options),
             _ => None,
         })
     }
@@ -226,7 +228,8 @@ impl<'c> Site<'c> {
         let chained = server.directives.iter().any(|of| !SILENT.contains(&of.name.as_str()));
         let tail = ["loop", "auto", "secondary", "etcd", "grpc", "erratic", "on", "sign", "view", "nomad"];
         let tail = tail.iter().any(|name| server.has(name));
-        Block { zones, view, metadata: server.has("metadata"), chained, tail, handlers, number }
+        let (metadata, balanced) = (server.has("metadata"), server.has("loadbalance"));
+        Block { zones, view, metadata, chained, tail, balanced, handlers, number }
     }
 
     fn handler(&self, plugin: &'c Plugin) -> Option<Handler<'c>> {
@@ -242,7 +245,7 @@ impl<'c> Site<'c> {
             Plugin::Kubernetes(stanza) => {
                 let mut options = Options::of(stanza);
                 options.local_ips = self.around.own.clone();
-                Handler::Kubernetes(Box::new(options))
+                Handler::Kubernetes(Box::new(options), stanza.line)
             }
             Plugin::Rewrite(rule) => Handler::Rewrite(vec![rule]),
             Plugin::Template(template) => Handler::Template(vec![template]),
@@ -277,7 +280,7 @@ impl<'c> Site<'c> {
                     None => Handler::Elsewhere(data),
                 }
             }
-            "whoami" => Handler::Whoami,
+            "whoami" => Handler::Whoami(data.line),
             _ => Handler::Elsewhere(data),
         }
     }
@@ -309,7 +312,7 @@ impl Handler<'_> {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Acl(_) => "acl",
-            Self::Any => "any",
+            Self::Any(_) => "any",
             Self::Autopath(_) => "autopath",
             Self::Cache(_) => "cache",
             Self::Chaos(_) => "chaos",
@@ -320,24 +323,28 @@ impl Handler<'_> {
             Self::Forward(_) => "forward",
             Self::Header(_) => "header",
             Self::Hosts(_) => "hosts",
-            Self::Kubernetes(_) => "kubernetes",
-            Self::Local(_) => "local",
-            Self::Minimal => "minimal",
+            Self::Kubernetes(..) => "kubernetes",
+            Self::Local(..) => "local",
+            Self::Minimal(_) => "minimal",
             Self::Rewrite(_) => "rewrite",
             Self::Template(_) => "template",
             Self::Transfer(_) => "transfer",
-            Self::Whoami => "whoami",
+            Self::Whoami(_) => "whoami",
             Self::Unknown(_) => "unknown",
         }
     }
 }
 
 fn plain(stanza: &Stanza) -> Option<Handler<'_>> {
+    let line = stanza.name.line;
     Some(match &*stanza.name.text {
-        "any" => Handler::Any,
-        "minimal" => Handler::Minimal,
+        "any" => Handler::Any(line),
+        "minimal" => Handler::Minimal(line),
         "chaos" => Handler::Chaos(stanza),
-        "local" => Handler::Local(stanza.last("localhost_prefix").is_none_or(|entry| entry.word(0) != "off")),
+        "local" => {
+            let prefix = stanza.last("localhost_prefix").is_none_or(|entry| entry.word(0) != "off");
+            Handler::Local(prefix, line)
+        }
         other @ ("dnssec" | "sign" | "siit" | "tsig" | "erratic") => Handler::Unknown(other.to_owned()),
         _ => return None,
     })

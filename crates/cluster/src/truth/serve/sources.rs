@@ -3,9 +3,9 @@
 //!
 //! Enters: a query. Leaves: what they serve. Deliberately absent: parsing of their stanzas (`corefile`).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use truename_model::{Class, Name, Rcode, Rdata, Rtype};
+use truename_model::{Class, Name, Question, Rcode, Rdata, Rtype};
 
 use super::message::{Ask, Reply, Rr, Served, Stop};
 use super::run::Run;
@@ -36,7 +36,12 @@ impl<'s> Run<'s, '_, '_> {
             return Err(Stop::Elsewhere("hosts".to_owned()));
         }
         // Without a named file the machine's own is read, which holds the names of the host itself.
-        if hosts.path == "/etc/hosts" && (inside || ask.question.rtype == Rtype::PTR) && is_of_host(&name) {
+        let told = self.site.around.files.contains_key("/etc/hosts");
+        if hosts.path == "/etc/hosts"
+            && !told
+            && (inside || ask.question.rtype == Rtype::PTR)
+            && is_of_host(&name)
+        {
             return Err(Stop::Elsewhere("hosts".to_owned()));
         }
         let mut reply = Reply::to(ask);
@@ -44,12 +49,13 @@ impl<'s> Run<'s, '_, '_> {
         match hosts.answer(&name, ask.question.rtype) {
             HostsAnswer::Passes => return self.next(block, at + 1, ask),
             HostsAnswer::ServFail => {
-                self.uses("hosts");
+                self.uses("hosts", hosts.line);
                 return Ok(Served::code(Rcode::SERVFAIL));
             }
-            HostsAnswer::NoData(_) => {}
+            HostsAnswer::NoData(entry) => self.uses("hosts", entry.line),
             HostsAnswer::Addresses(entries) => {
                 for entry in entries {
+                    self.uses("hosts", entry.line);
                     let data = match entry.address {
                         std::net::IpAddr::V4(ip) => Rdata::A(ip),
                         std::net::IpAddr::V6(ip) => Rdata::Aaaa(ip),
@@ -58,13 +64,13 @@ impl<'s> Run<'s, '_, '_> {
                 }
             }
             HostsAnswer::Names(entries) => {
+                entries.iter().for_each(|entry| self.uses("hosts", entry.line));
                 let plain =
                     |of: &&Name| of.labels().next() != Some(b"*") || self.site.version < Version(1, 14, 5);
                 let names = entries.iter().flat_map(|entry| entry.names.iter()).filter(plain);
                 reply.answer.extend(names.map(|of| Rr::new(name.clone(), hosts.ttl, Rdata::Ptr(of.clone()))));
             }
         }
-        self.uses("hosts");
         Ok(Served::wrote(reply))
     }
 
@@ -78,7 +84,7 @@ impl<'s> Run<'s, '_, '_> {
         for template in list {
             let render = template.render(&ask.question);
             if render != Render::Passes {
-                self.uses("template");
+                self.uses("template", template.line);
             }
             match render {
                 Render::Passes => {}
@@ -150,7 +156,7 @@ impl<'s> Run<'s, '_, '_> {
             }
             return self.next(block, at + 1, ask);
         };
-        self.uses("file");
+        self.uses("file", data.line);
         let Some(zone) = zone else { return Ok(Served::code(Rcode::SERVFAIL)) };
         if matches!(ask.question.rtype, Rtype::AXFR | Rtype::IXFR) {
             return Ok(Served::code(Rcode::REFUSED));
@@ -220,12 +226,8 @@ impl<'s> Run<'s, '_, '_> {
         if !name.is_at_or_below(&forward.from) || kept {
             return self.next(block, at + 1, ask);
         }
-        self.uses("forward");
+        self.uses("forward", forward.line);
         let targets = self.site.targets(forward).map_err(Stop::Unmodelled)?;
-        let class = ask.question.class;
-        if class == Class::CH && ask.question.rtype == Rtype::TXT && is_of_server(&ask.question.name) {
-            return Err(Stop::Unmodelled("what an upstream tells of itself".to_owned()));
-        }
         let upstream = self.site.upstream;
         let mut found = None;
         let mut sent = ask.clone();
@@ -244,16 +246,41 @@ impl<'s> Run<'s, '_, '_> {
         Ok(Served::wrote(reply))
     }
 
-    pub(super) fn any(&mut self, block: &'s Block<'s>, at: usize, ask: &mut Ask) -> Result<Served, Stop> {
+    pub(super) fn any(
+        &mut self,
+        line: u32,
+        block: &'s Block<'s>,
+        at: usize,
+        ask: &mut Ask,
+    ) -> Result<Served, Stop> {
         if ask.question.rtype != Rtype::ANY {
             return self.next(block, at + 1, ask);
         }
-        self.uses("any");
+        self.uses("any", line);
         let mut reply = Reply::to(ask);
         let data: &[u8] = b"\x0dANY obsoleted\x0cSee RFC 8482";
         let mut rr = Rr::new(ask.question.name.clone(), 8_482, Rdata::Other(data.into()));
         rr.rtype = Rtype::HINFO;
         reply.answer.push(rr);
+        Ok(Served::wrote(reply))
+    }
+
+    /// The client's address and, in a record of its own, its port: 0 stands for it.
+    pub(super) fn whoami(&mut self, line: u32, ask: &Ask) -> Result<Served, Stop> {
+        self.uses("whoami", line);
+        let Question { name, class, .. } = ask.question.clone();
+        let proto = if ask.tcp { "_tcp" } else { "_udp" };
+        let Ok(owner) = Name::parse(proto).unwrap_or_else(|_| Name::root()).joined(&name) else {
+            return Err(Stop::Unmodelled("a name too long for whoami".to_owned()));
+        };
+        let data = match ask.client {
+            IpAddr::V4(ip) => Rdata::A(ip),
+            IpAddr::V6(ip) => Rdata::Aaaa(ip),
+        };
+        let port = Rdata::Srv { priority: 0, weight: 0, port: 0, target: Name::root() };
+        let mut reply = Reply { aa: true, ..Reply::to(ask) };
+        reply.additional = vec![Rr::new(name, 0, data), Rr::new(owner, 0, port)];
+        reply.additional.iter_mut().for_each(|rr| rr.class = class);
         Ok(Served::wrote(reply))
     }
 
@@ -286,13 +313,13 @@ impl<'s> Run<'s, '_, '_> {
             }
             _ => return self.next(block, at + 1, ask),
         };
-        self.uses("chaos");
+        self.uses("chaos", stanza.name.line);
         Ok(Served::wrote(Reply { answer, ..Reply::to(ask) }))
     }
 
     pub(super) fn local(
         &mut self,
-        prefix: bool,
+        (prefix, line): (bool, u32),
         block: &'s Block<'s>,
         at: usize,
         ask: &mut Ask,
@@ -309,7 +336,7 @@ impl<'s> Run<'s, '_, '_> {
         if !special && zone.is_none() {
             return self.next(block, at + 1, ask);
         }
-        self.uses("local");
+        self.uses("local", line);
         let mut reply = Reply::to(ask);
         let own = |data: Rdata| Rr::new(name.clone(), LOCAL_TTL, data);
         let soa = |owner: Name| {
@@ -349,13 +376,6 @@ fn local_zone(labels: &[&[u8]]) -> Option<&'static str> {
         [.., b"255", b"in-addr", b"arpa"] => Some("255.in-addr.arpa."),
         _ => None,
     }
-}
-
-/// Names by which a server tells what it is.
-fn is_of_server(name: &Name) -> bool {
-    let text = name.to_string();
-    ["version.bind.", "version.server.", "hostname.bind.", "id.server.", "authors.bind."]
-        .contains(&text.as_str())
 }
 
 /// Names that a machine's own hosts file is likely to hold.

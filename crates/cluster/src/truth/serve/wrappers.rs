@@ -13,16 +13,22 @@ use crate::corefile::Version;
 use crate::corefile::policy::{Acl, AclAction, Dns64, Header};
 
 impl<'s> Run<'s, '_, '_> {
-    pub(super) fn minimal(&mut self, block: &'s Block<'s>, at: usize, ask: &mut Ask) -> Result<Served, Stop> {
+    pub(super) fn minimal(
+        &mut self,
+        line: u32,
+        block: &'s Block<'s>,
+        at: usize,
+        ask: &mut Ask,
+    ) -> Result<Served, Stop> {
         let served = self.next(block, at + 1, ask)?;
-        self.uses("minimal");
+        self.uses("minimal", line);
         if served.failed {
             return Ok(Served { reply: None, ..served });
         }
         let Some(mut reply) = served.reply else {
             // Older versions classify the message that is not there, and write it (row 48).
             if self.site.version < Version(1, 15, 0) {
-                return Err(Stop::Panic);
+                return Err(Stop::Blank);
             }
             return Ok(Served::code(served.rcode));
         };
@@ -41,13 +47,14 @@ impl<'s> Run<'s, '_, '_> {
         at: usize,
         ask: &mut Ask,
     ) -> Result<Served, Stop> {
-        self.uses("header");
+        self.uses("header", header.line);
         for (flag, set) in &header.query {
             if flag == "rd" {
                 ask.rd = *set;
             }
         }
-        let mut served = self.next(block, at + 1, ask)?;
+        let served = self.next(block, at + 1, ask);
+        let mut served = if header.response.is_empty() { served? } else { served.map_err(looked_into)? };
         if let Some(reply) = &mut served.reply {
             for (flag, set) in &header.response {
                 match flag.as_str() {
@@ -71,7 +78,7 @@ impl<'s> Run<'s, '_, '_> {
         for acl in list {
             let decided = acl.decide(&ask.question.name, ask.question.rtype, Some(ask.client));
             let Ok(Some(policy)) = decided else { continue };
-            self.uses("acl");
+            self.uses("acl", policy.line);
             let rcode = match policy.action {
                 AclAction::Allow => break,
                 AclAction::Drop => return Ok(Served::code(Rcode::NOERROR)),
@@ -96,7 +103,12 @@ impl<'s> Run<'s, '_, '_> {
         if !asks || (!dns64.allow_ipv4 && ask.client.is_ipv4()) {
             return self.next(block, at + 1, ask);
         }
-        let served = self.next(block, at + 1, ask)?;
+        let served = match self.next(block, at + 1, ask) {
+            // It keeps what is written without a look, and writes nothing if that is nothing.
+            Err(Stop::Blank) if !block.balanced => return Ok(Served::code(Rcode::NOERROR)),
+            Err(Stop::Blank) => return Err(Stop::Panic),
+            served => served?,
+        };
         let Some(reply) = &served.reply else { return Ok(served) };
         let native = reply.answer.iter().any(|rr| rr.rtype == Rtype::AAAA);
         if reply.kind(self.site.version >= Version(1, 15, 0)) == ReplyKind::NameError
@@ -104,8 +116,12 @@ impl<'s> Run<'s, '_, '_> {
         {
             return Ok(served);
         }
-        self.uses("dns64");
-        let limit = reply.authority.iter().find(|rr| rr.rtype == Rtype::SOA).map_or(600, |rr| rr.ttl);
+        self.uses("dns64", dns64.line);
+        let limit = reply
+            .authority
+            .iter()
+            .find(|rr| rr.rtype == Rtype::SOA)
+            .map_or((600, 600), |rr| (rr.ttl, rr.least));
         let newer = self.site.version >= Version(1, 15, 0);
         let Some(found) = self.lookup(ask, ask.question.name.clone(), Rtype::A)? else {
             return if newer { Ok(Served::error(Rcode::SERVFAIL)) } else { Err(Stop::Panic) };
@@ -121,10 +137,15 @@ impl<'s> Run<'s, '_, '_> {
     }
 }
 
-fn synthesised(dns64: &Dns64, rr: Rr, limit: u32) -> Rr {
+/// What becomes of an error on its way through a writer that looks into messages.
+pub(super) fn looked_into(stop: Stop) -> Stop {
+    if stop == Stop::Blank { Stop::Panic } else { stop }
+}
+
+fn synthesised(dns64: &Dns64, rr: Rr, (most, least): (u32, u32)) -> Rr {
     let (Rdata::A(ip), (IpAddr::V6(prefix), bits)) = (&rr.rdata, dns64.prefix) else { return rr };
     let rdata = Rdata::Aaaa(embed(prefix, bits, *ip));
-    Rr { rdata, rtype: Rtype::AAAA, ttl: rr.ttl.min(limit), least: rr.least.min(limit), ..rr }
+    Rr { rdata, rtype: Rtype::AAAA, ttl: rr.ttl.min(most), least: rr.least.min(least), ..rr }
 }
 
 /// An IPv4 address in an IPv6 prefix (RFC 6052 §2.2): octet 8 stays zero.

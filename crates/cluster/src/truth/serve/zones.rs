@@ -396,7 +396,7 @@ fn records(text: &str, origin: &Name) -> Vec<Rr> {
                 continue;
             }
             [directive, value, ..] if directive == "$TTL" => {
-                ttl = value.parse().unwrap_or(ttl);
+                ttl = seconds(value).unwrap_or(ttl);
                 continue;
             }
             [first, rest @ ..] if !line.indented => {
@@ -466,8 +466,8 @@ pub fn record(owner: &Name, words: &[String], origin: &Name, mut ttl: u32) -> Op
     let mut words = words;
     let mut of = Class::IN;
     while let [first, rest @ ..] = words {
-        if let Ok(seconds) = first.parse::<u32>() {
-            ttl = seconds;
+        if let Some(found) = seconds(first) {
+            ttl = found;
         } else if let Some(found) = class(&first.to_ascii_uppercase()) {
             of = found;
         } else {
@@ -506,7 +506,7 @@ pub fn data_of(rtype: Rtype, words: &[String], origin: &Name) -> Option<Rdata> {
             let mut numbers = [0u32; 5];
             for (at, slot) in numbers.iter_mut().enumerate() {
                 let word = words.get(at + 2)?;
-                *slot = if word == "SERIAL" { super::super::model::SERIAL } else { word.parse().ok()? };
+                *slot = if word == "SERIAL" { super::super::model::SERIAL } else { seconds(word)? };
             }
             (Rdata::Soa { mname: name(0)?, rname: name(1)?, numbers }, 7)
         }
@@ -515,6 +515,31 @@ pub fn data_of(rtype: Rtype, words: &[String], origin: &Name) -> Option<Rdata> {
         _ => return None,
     };
     (words.len() == wanted && type_of(&data) == rtype).then_some(data)
+}
+
+/// A number of seconds: `3600`, `1h`, `1d12h`.
+fn seconds(word: &str) -> Option<u32> {
+    let (mut total, mut number): (u32, Option<u32>) = (0, None);
+    for ch in word.chars() {
+        let unit = match ch.to_ascii_lowercase() {
+            digit @ '0'..='9' => {
+                let digit = digit.to_digit(10)?;
+                number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(digit)?);
+                continue;
+            }
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return None,
+        };
+        total = total.checked_add(number.take()?.checked_mul(unit)?)?;
+    }
+    match number {
+        Some(number) => total.checked_add(number),
+        None => (!word.is_empty()).then_some(total),
+    }
 }
 
 fn octets(hex: &str) -> Option<Vec<u8>> {
