@@ -194,6 +194,9 @@ impl Model<'_, '_> {
                     let one = Outer { host: host.clone(), port: Some(port.port), name: own.clone() };
                     out.push((one, owner, own.clone()));
                 }
+                if service.ports.is_empty() {
+                    out.push((Outer { host, port: None, name: own.clone() }, None, own.clone()));
+                }
             }
         }
         out

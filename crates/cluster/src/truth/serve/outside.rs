@@ -286,7 +286,7 @@ fn outer_services(all: &[(Outer, Option<Name>, Name)], (ttl, inner): (u32, u32),
             continue;
         }
         addresses(&one.name, out);
-        push_some(out, srv(&one.name, 100).map(|data| Rr::new(one.name.clone(), inner, data)));
+        push_some(out, srv(&target_of(one), 100).map(|data| Rr::new(one.name.clone(), inner, data)));
         for group in std::iter::once(service).chain(owner) {
             let Some(port) = one.port.or(Some(0)).filter(|_| one.port.is_some() || group == service) else {
                 continue;
@@ -300,10 +300,19 @@ fn outer_services(all: &[(Outer, Option<Name>, Name)], (ttl, inner): (u32, u32),
     for (owner, list) in groups {
         let weight = (100 / list.len().max(1)).max(1) as u16;
         for (one, port) in list.iter().filter(|(one, _)| one.port.is_some()) {
-            let data = Rdata::Srv { priority: 0, weight, port: *port, target: one.name.clone() };
+            // The full name leads to the endpoint's own name, the bare one to what it stands for.
+            let bare = all.iter().any(|(_, _, service)| service == owner);
+            let target = if bare { target_of(one) } else { one.name.clone() };
+            let data = Rdata::Srv { priority: 0, weight, port: *port, target };
             push(out, Rr::new(owner.clone(), inner, data));
         }
     }
+}
+
+/// Where an SRV record of an endpoint leads: to the endpoint's name, unless its address is a name itself.
+fn target_of(one: &Outer) -> Name {
+    let host = Name::parse(&one.host).ok().filter(|_| one.host.parse::<IpAddr>().is_err());
+    host.unwrap_or_else(|| one.name.clone())
 }
 
 /// A target without its first two labels (`targetStrip`), unless nothing would be left.
