@@ -252,6 +252,11 @@ impl<'s> Run<'s, '_, '_> {
             // The panic is in a goroutine of its own, where nobody catches it.
             return Err(Stop::Dies(Box::new(None)));
         }
+        // An endpoint without a port gives an empty set of SRV records, of which `transfer` took the first.
+        let portless = |(one, _, service): &(Outer, _, Name)| one.port.is_none() && one.name != *service;
+        if self.site.version < Version(1, 14, 5) && all.iter().any(portless) {
+            return Err(Stop::Panic);
+        }
         outer_services(&all, (external.ttl, options.ttl), &mut out);
         Ok(Some(out))
     }
