@@ -21,6 +21,9 @@ const LEFT: i64 = 74;
 const WIDTH: i64 = 906;
 /// Nodes drawn in one column of a graph; the rest is summed up in a last node.
 const COLUMN_MAX: usize = 12;
+/// Where the first row of a graph begins, and the height of a row.
+const TOP: i64 = 26;
+const ROW: i64 = 34;
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -68,6 +71,8 @@ struct Node {
     x: i64,
     y: i64,
     label: String,
+    /// Rules that found something about it; empty for all but targets.
+    rules: String,
 }
 
 struct Edge {
@@ -76,7 +81,6 @@ struct Edge {
     x2: i64,
     y2: i64,
     severity: &'static str,
-    label: String,
 }
 
 struct IncidentView {
@@ -84,6 +88,7 @@ struct IncidentView {
     severity: &'static str,
     story: String,
     height: i64,
+    heads: Vec<(i64, &'static str)>,
     nodes: Vec<Node>,
     edges: Vec<Edge>,
     findings: Vec<String>,
@@ -215,7 +220,7 @@ fn ticks(findings: &[Finding]) -> Vec<Tick> {
             let at = instant(step);
             let text = truename_model::Nanos(at).to_string();
             Tick {
-                x: place(at, (lo, hi)).clamp(110, 950),
+                x: place(at, (lo, hi)).clamp(130, 930),
                 label: text.get(..19).unwrap_or_default().replace('T', " "),
             }
         })
@@ -242,26 +247,36 @@ fn marks(findings: &[Finding], lanes: &[(String, i64)]) -> Vec<Mark> {
         .collect()
 }
 
-/// Three columns: who, what, and who received it.
+/// Three columns: who acted, on what, and who received it. A client that received a false answer is the subject of
+/// that finding; it acted on nothing, so it stands in the last column only.
 fn incident_view(incident: &Incident, all: &[Finding]) -> IncidentView {
     let findings: Vec<&Finding> =
         all.iter().filter(|finding| incident.findings.contains(&finding.id)).collect();
-    let subjects = column(findings.iter().map(|f| f.subject.as_str()), "subject", 10);
-    let targets = column(findings.iter().map(|f| f.target.as_str()), "target", 360);
+    let acted = findings.iter().filter(|f| !f.victims.contains(&f.subject)).map(|f| f.subject.as_str());
+    let subjects = column(acted, "subject", 10);
+    let mut targets = column(findings.iter().map(|f| f.target.as_str()), "target", 360);
+    for (target, node) in &mut targets {
+        let rules: BTreeSet<&str> =
+            findings.iter().filter(|f| f.target == *target).map(|f| f.rule.as_str()).collect();
+        node.rules = terminal(&rules.into_iter().collect::<Vec<_>>().join(" "));
+    }
     let victims = column(findings.iter().flat_map(|f| f.victims.iter().map(String::as_str)), "victim", 710);
     let mut edges = Vec::new();
     for finding in &findings {
-        link(&mut edges, &subjects, &finding.subject, &targets, &finding.target, finding, &finding.rule);
+        link(&mut edges, &subjects, &finding.subject, &targets, &finding.target, finding);
         for victim in &finding.victims {
-            link(&mut edges, &targets, &finding.target, &victims, victim, finding, "");
+            link(&mut edges, &targets, &finding.target, &victims, victim, finding);
         }
     }
     let rows = subjects.len().max(targets.len()).max(victims.len()) as i64;
+    let columns = [("who acted", &subjects), ("on what", &targets), ("who received it", &victims)];
+    let heads = columns.iter().filter_map(|(word, nodes)| nodes.first().map(|(_, node)| (node.x, *word)));
     IncidentView {
         name: terminal(&incident.name),
         severity: incident.severity.word(),
         story: terminal(&incident.story),
-        height: 20 + 34 * rows.max(1),
+        height: TOP + 10 + ROW * rows.max(1),
+        heads: heads.collect(),
         nodes: subjects.into_iter().chain(targets).chain(victims).map(|(_, node)| node).collect(),
         edges,
         findings: incident.findings.iter().map(|id| terminal(id)).collect(),
@@ -271,17 +286,12 @@ fn incident_view(incident: &Incident, all: &[Finding]) -> IncidentView {
 fn column<'a>(labels: impl Iterator<Item = &'a str>, role: &'static str, x: i64) -> Vec<(String, Node)> {
     let labels: BTreeSet<&str> = labels.collect();
     let hidden = labels.len().saturating_sub(COLUMN_MAX);
-    let mut nodes: Vec<(String, Node)> = labels
-        .into_iter()
-        .take(COLUMN_MAX)
-        .zip(0..)
-        .map(|(label, row)| {
-            (label.to_owned(), Node { role, x, y: 10 + 34 * row, label: cut(&terminal(label), 40) })
-        })
-        .collect();
+    let node = |row: i64, label: String| Node { role, x, y: TOP + ROW * row, label, rules: String::new() };
+    let shown = labels.into_iter().take(COLUMN_MAX).zip(0..);
+    let mut nodes: Vec<(String, Node)> =
+        shown.map(|(label, row)| (label.to_owned(), node(row, cut(&terminal(label), 38)))).collect();
     if hidden > 0 {
-        let y = 10 + 34 * nodes.len() as i64;
-        nodes.push((String::new(), Node { role, x, y, label: format!("… and {hidden} more") }));
+        nodes.push((String::new(), node(COLUMN_MAX as i64, format!("… and {hidden} more"))));
     }
     nodes
 }
@@ -300,14 +310,13 @@ fn link(
     right: &[(String, Node)],
     to: &str,
     finding: &Finding,
-    label: &str,
 ) {
     let find = |column: &[(String, Node)], key: &str| {
         column.iter().find(|(name, _)| name == key).map(|(_, n)| (n.x, n.y))
     };
     if let (Some((x1, y1)), Some((x2, y2))) = (find(left, from), find(right, to)) {
         let severity = finding.severity.word();
-        edges.push(Edge { x1: x1 + 280, y1: y1 + 12, x2, y2: y2 + 12, severity, label: terminal(label) });
+        edges.push(Edge { x1: x1 + 280, y1: y1 + 12, x2, y2: y2 + 12, severity });
     }
 }
 
