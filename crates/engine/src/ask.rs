@@ -246,7 +246,7 @@ fn assumed(cluster: &Folded, open: &mut Vec<String>) -> Option<CorefileHistory> 
     ));
     let mut corefiles = CorefileHistory::new();
     corefiles.add_file("assumed", Arc::from(KUBEADM.replace("ZONE", &zone).as_str()));
-    corefiles.finish();
+    corefiles.finish(&cluster.history);
     Some(corefiles)
 }
 

@@ -143,7 +143,7 @@ pub fn fold(told: &[Told], items: &[usize], plan: &Plan) -> (History, CorefileHi
         }
     }
     history.finish();
-    corefiles.finish();
+    corefiles.finish(&history);
     (history, corefiles)
 }
 

@@ -1,41 +1,80 @@
 //! Which Corefile was in force when: the versions of the ConfigMap that holds it, or a file taken as in force always.
 //!
-//! Enters: changes of ConfigMaps with a `Corefile` key, and Corefile texts. Leaves: the versions that may have been in
-//! force in an interval. A change reaches the server after the kubelet's sync and the `reload` plugin's interval, so
-//! for a while two versions are admissible. Deliberately absent: the Corefile language.
+//! Enters: changes of ConfigMaps with a `Corefile` key, Corefile texts, and the history with the map that `import` reads.
+//! Leaves: the versions that may have been in force in an interval. A change reaches the server after the kubelet's sync
+//! and the `reload` plugin's interval, so for a while two versions are admissible. Deliberately absent: what a Corefile
+//! means.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use truename_model::object::{ChangeSource, ClusterChange, Object, ObjectRef};
+use truename_model::object::{ClusterChange, Object, ObjectRef};
 use truename_model::time::{Interval, Nanos, SECOND};
 
-use super::coverage::Coverage;
-use super::timeline::{EVER, Kind, NEVER, Timeline, build};
+use super::History;
+use super::imports::{Line, expand, is_whole};
+use super::timeline::{EVER, Entry, Kind, NEVER, Timeline};
 
+/// The map that AKS, k3s and others mount as `custom` beside the Corefile, for it to import.
+const CUSTOM: &str = "coredns-custom";
+/// A map that every namespace has: who lists or watches it in `kube-system` is not told of a chosen one alone.
+const EVERYWHERE: &str = "kube-root-ca.crt";
 /// Longest time from a change of the ConfigMap to its effect: kubelet sync and cache, then `reload` with its jitter.
 pub const RELOAD_NS: i64 = 180 * SECOND;
 
 /// One version of a Corefile.
 #[derive(Clone, Debug)]
 pub struct CorefileVersion {
-    /// The text.
+    /// The text of the ConfigMap or file.
+    pub raw: Arc<str>,
+    /// The text with what `import` gives in its place.
     pub text: Arc<str>,
+    /// Where each line of `text` stands, if something was imported.
+    pub lines: Option<Arc<[Line]>>,
+    /// False if it imports what is not in the evidence, or uses variables of the process.
+    pub whole: bool,
     /// The ConfigMap version, or kind `Corefile` for a file.
     pub config: ObjectRef,
-    /// When the object began to hold this text.
+    /// The version of the map that is imported.
+    pub imported: Option<ObjectRef>,
+    /// When the objects began to hold this text.
     pub began: Interval,
-    /// When it ceased to.
+    /// When they ceased to.
     pub ended: Interval,
+}
+
+impl CorefileVersion {
+    fn new(text: Arc<str>, config: ObjectRef, began: Interval, ended: Interval) -> Self {
+        let whole = is_whole(&text);
+        Self { raw: Arc::clone(&text), text, lines: None, whole, config, imported: None, began, ended }
+    }
+
+    /// This version while the imported map held `items`.
+    fn with(
+        &self,
+        imported: Option<ObjectRef>,
+        items: &BTreeMap<String, String>,
+        within: (Interval, Interval),
+    ) -> Self {
+        let (text, lines) = expand(&self.raw, items);
+        let whole = is_whole(&text);
+        let (began, ended) = within;
+        let (text, lines) = (Arc::from(text), Some(Arc::from(lines)));
+        Self { text, lines, whole, imported, began, ended, ..self.clone() }
+    }
 }
 
 /// All versions of the cluster's Corefile.
 #[derive(Clone, Debug, Default)]
 pub struct CorefileHistory {
-    changes: Vec<ClusterChange>,
+    // Namespace and name of ConfigMaps that hold a Corefile.
+    keys: BTreeSet<(Arc<str>, Arc<str>)>,
     files: Vec<CorefileVersion>,
     versions: Vec<CorefileVersion>,
     timeline: Option<Timeline>,
-    spans: Vec<(u32, ChangeSource, Interval)>,
+    custom: Option<Timeline>,
+    // Spans in which every map of `kube-system` is known.
+    listed: Vec<Interval>,
 }
 
 impl CorefileHistory {
@@ -57,7 +96,7 @@ impl CorefileHistory {
         }
         let ours = change.meta.namespace == "kube-system" && change.meta.name == "coredns";
         if ours || (map.data.contains_key("Corefile") && is_dns_config(&change.meta.name)) {
-            self.changes.push(change.clone());
+            self.keys.insert((Arc::from(&*change.meta.namespace), Arc::from(&*change.meta.name)));
             return true;
         }
         false
@@ -66,31 +105,63 @@ impl CorefileHistory {
     /// Takes a Corefile given as a file: in force always, unless a ConfigMap tells more.
     pub fn add_file(&mut self, name: &str, text: Arc<str>) {
         let config = ObjectRef { kind: "Corefile".to_owned(), name: name.to_owned(), ..ObjectRef::default() };
-        let always = |at| Interval::at(at);
-        self.files.push(CorefileVersion { text, config, began: always(EVER), ended: always(NEVER) });
+        self.files.push(CorefileVersion::new(text, config, Interval::at(EVER), Interval::at(NEVER)));
     }
 
-    /// Orders the versions. Call after the last change; may be called again.
-    pub fn finish(&mut self) {
-        let mut coverage = Coverage::default();
-        self.changes.iter().for_each(|change| coverage.note(change));
-        self.spans.iter().for_each(|(item, source, at)| coverage.note_span(*item, *source, *at));
-        coverage.finish();
-        let mut keys: Vec<(&str, &str)> =
-            self.changes.iter().map(|c| (c.meta.namespace.as_str(), c.meta.name.as_str())).collect();
-        keys.sort_unstable();
-        keys.dedup();
+    /// Orders the versions by what `history`, which must be finished and hold the same changes, tells of the maps. Call
+    /// after the last change; may be called again.
+    pub fn finish(&mut self, history: &History) {
+        let of = |namespace: &str, name: &str| {
+            let ids = history.find(Kind::ConfigMap, namespace.as_bytes(), name.as_bytes());
+            ids.first().map(|id| history.timeline(*id))
+        };
         // The server reads one ConfigMap: `coredns` before names that only resemble it.
-        let key = keys.iter().find(|(_, name)| *name == "coredns").or(keys.first()).copied();
-        self.timeline = key.map(|(namespace, name)| {
-            let of_key = |c: &&ClusterChange| c.meta.namespace == namespace && c.meta.name == name;
-            let changes: Vec<&ClusterChange> = self.changes.iter().filter(of_key).collect();
-            let dumped = super::dumped(&self.changes);
-            build(Kind::ConfigMap, namespace.into(), name.into(), &changes, &coverage, &dumped)
-        });
+        let key = self.keys.iter().find(|(_, name)| &**name == "coredns").or(self.keys.first());
+        self.timeline = key.and_then(|(namespace, name)| of(namespace, name)).cloned();
+        self.custom = of("kube-system", CUSTOM).cloned();
+        let all = of("kube-system", EVERYWHERE).is_some();
+        self.listed = if all { history.coverage().spans(Kind::ConfigMap).to_vec() } else { Vec::new() };
         self.versions = self.timeline.as_ref().map_or_else(Vec::new, versions);
         if self.versions.is_empty() {
             self.versions.clone_from(&self.files);
+        }
+        let read = std::mem::take(&mut self.versions);
+        self.versions = read.into_iter().flat_map(|version| self.imported(version)).collect();
+    }
+
+    /// The version for each state of the map that it imports.
+    fn imported(&self, version: CorefileVersion) -> Vec<CorefileVersion> {
+        if version.whole {
+            return vec![version];
+        }
+        let Some(custom) = &self.custom else {
+            return vec![version.with(None, &BTreeMap::new(), (version.began, version.ended))];
+        };
+        let mut out: Vec<CorefileVersion> = Vec::new();
+        let overlaps =
+            |entry: &&Entry| entry.ended.hi >= version.began.lo && entry.began.lo <= version.ended.hi;
+        for entry in custom.entries.iter().filter(overlaps) {
+            // Before the first state that is seen there is none: `is_known` says whether that is known.
+            let began = if out.is_empty() { version.began } else { later(version.began, entry.began) };
+            let ended = earlier(version.ended, entry.ended);
+            let (object, items) = match &entry.state {
+                Some(state) => match &*state.object {
+                    Object::ConfigMap(map) => (Some(state.object_ref()), map.data.clone()),
+                    _ => continue,
+                },
+                None => (None, BTreeMap::new()),
+            };
+            let next = version.with(object, &items, (began, ended));
+            match out.last_mut() {
+                Some(last) if last.text == next.text => last.ended = next.ended,
+                _ => out.push(next),
+            }
+        }
+        if let Some(last) = out.last_mut() {
+            last.ended = version.ended;
+            out
+        } else {
+            vec![version]
         }
     }
 
@@ -111,23 +182,41 @@ impl CorefileHistory {
     }
 
     /// True if no version that is not in the evidence can have been in force at some instant of `at`. A ConfigMap is
-    /// taken to be the first of its name; a file is taken as in force always.
+    /// taken to be the first of its name; a file is taken as in force always. What a version imports counts as well.
     #[must_use]
     pub fn is_known(&self, at: Interval) -> bool {
-        self.timeline.as_ref().map_or(!self.versions.is_empty(), |timeline| is_known(timeline, at))
+        let known =
+            self.timeline.as_ref().map_or(!self.versions.is_empty(), |timeline| is_known(timeline, at));
+        known && self.knows_imports(at)
     }
 
-    /// Adds the time span of an item that tells of the ConfigMap (see [`super::History::note_span`]).
-    pub fn note_span(&mut self, item: u32, source: ChangeSource, at: Interval) {
-        self.spans.push((item, source, at));
+    fn knows_imports(&self, at: Interval) -> bool {
+        let versions = self.versions.get(self.in_force(at)).unwrap_or(&[]);
+        let imports = versions.iter().any(|version| version.lines.is_some());
+        let covers = |span: &Interval| span.lo <= at.lo.plus(-RELOAD_NS) && at.hi <= span.hi;
+        versions.iter().all(|version| version.whole)
+            && match &self.custom {
+                _ if !imports => true,
+                Some(custom) => is_known(custom, at),
+                None => self.listed.iter().any(covers),
+            }
     }
 
     /// Instants at which [`CorefileHistory::in_force`] or [`CorefileHistory::is_known`] changes.
     pub fn edges(&self) -> impl Iterator<Item = Nanos> + '_ {
         let versions = self.versions.iter().flat_map(|v| [v.began.lo, v.ended.hi.plus(RELOAD_NS).plus(1)]);
-        let known = self.timeline.iter().flat_map(known_edges);
-        versions.chain(known)
+        let known = self.timeline.iter().chain(&self.custom).flat_map(known_edges);
+        let listed = self.listed.iter().flat_map(|span| [span.lo.plus(RELOAD_NS), span.hi.plus(1)]);
+        versions.chain(known).chain(listed)
     }
+}
+
+fn later(a: Interval, b: Interval) -> Interval {
+    Interval { lo: a.lo.max(b.lo), hi: a.hi.max(b.hi) }
+}
+
+fn earlier(a: Interval, b: Interval) -> Interval {
+    Interval { lo: a.lo.min(b.lo), hi: a.hi.min(b.hi) }
 }
 
 fn created(timeline: &Timeline) -> Option<Nanos> {
@@ -159,13 +248,11 @@ fn versions(timeline: &Timeline) -> Vec<CorefileVersion> {
         let Object::ConfigMap(map) = &*state.object else { continue };
         let Some(text) = map.data.get("Corefile") else { continue };
         match out.last_mut() {
-            Some(last) if *last.text == **text => last.ended = entry.ended,
-            _ => out.push(CorefileVersion {
-                text: Arc::from(text.as_str()),
-                config: state.object_ref(),
-                began: entry.began,
-                ended: entry.ended,
-            }),
+            Some(last) if *last.raw == **text => last.ended = entry.ended,
+            _ => {
+                let text = Arc::from(text.as_str());
+                out.push(CorefileVersion::new(text, state.object_ref(), entry.began, entry.ended));
+            }
         }
     }
     out

@@ -148,8 +148,8 @@ impl Coverage {
         for ((item, source, told), seen) in &self.seen {
             let kind = &told.0;
             let Some(span) = self.spans.get(&(*item, *source)) else { continue };
-            // Nothing rests on the absence of a ConfigMap, and that of policies is asked by namespace: a stream of one
-            // namespace will do for those that are known.
+            // The absence of one ConfigMap alone is ever asked, and with a sign of its own that all are told; that of
+            // policies is asked by namespace: a stream of one namespace will do for those that are known.
             let one = matches!(kind, Kind::ConfigMap | Kind::Policy) || !kind.is_namespaced();
             let wide = one || seen.namespaces.len() > 1;
             let statuses = *kind != Kind::Pod || *source != ChangeSource::Audit || seen.addresses;

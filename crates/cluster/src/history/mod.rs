@@ -7,6 +7,7 @@ pub mod timeline;
 pub mod coverage;
 pub mod holes;
 pub mod owners;
+mod imports;
 pub mod corefiles;
 mod facts;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use truename_model::time::{Interval, Nanos};
 pub use corefiles::{CorefileHistory, CorefileVersion};
 pub use coverage::Coverage;
 pub use facts::ClusterFacts;
+pub use imports::Line;
 pub use timeline::{Entry, Kind, State, Timeline};
 
 use owners::Owners;

@@ -18,7 +18,7 @@ use crate::corefile::policy::{AclAction, Dns64};
 use crate::corefile::rewrite::{Action, Applied, Mode, RewriteRule};
 use crate::corefile::template::TemplateAnswer;
 use crate::corefile::{Corefile, Env, Plugin, ServerBlock, Transport, parse, server_for};
-use crate::history::{CorefileHistory, CorefileVersion};
+use crate::history::{CorefileHistory, CorefileVersion, Line};
 
 /// Most rewrite rules followed for one question.
 const MAX_REWRITES: usize = 16;
@@ -80,6 +80,9 @@ pub struct Config {
     /// The ConfigMap version.
     pub config: ObjectRef,
     text: std::sync::Arc<str>,
+    // Where each line of the text stands, and the map that was imported, if one was.
+    lines: Option<std::sync::Arc<[Line]>>,
+    imported: Option<ObjectRef>,
     port: u16,
     corefile: Option<Corefile>,
     blocks: Vec<Block>,
@@ -104,7 +107,16 @@ impl Config {
             .iter()
             .map(|server| Block { setup: Setup::of_block(server), server: server.clone() })
             .collect();
-        Self { config: version.config.clone(), text: version.text.clone(), port, corefile, blocks }
+        let (lines, imported) = (version.lines.clone(), version.imported.clone());
+        Self {
+            config: version.config.clone(),
+            text: version.text.clone(),
+            lines,
+            imported,
+            port,
+            corefile,
+            blocks,
+        }
     }
 
     /// True if CoreDNS could not have started with it: the version before goes on.
@@ -139,12 +151,25 @@ impl Config {
         &self.blocks
     }
 
-    /// The explanation that names a line of this version.
+    /// The explanation that names a line of this version, by its number in [`Config::text`]; one that was imported
+    /// with its item and its number there.
     #[must_use]
     pub fn line(&self, line: u32) -> Explanation {
         let index = usize::try_from(line).unwrap_or(0).saturating_sub(1);
-        let text = self.text.lines().nth(index).unwrap_or("").trim().to_owned();
-        Explanation::Corefile { config: self.config.clone(), line, text }
+        let text = self.text.lines().nth(index).unwrap_or("").trim();
+        let whence = self.lines.as_ref().and_then(|lines| lines.get(index));
+        match (whence, &self.imported) {
+            (Some(Line { item: Some(item), number }), Some(imported)) => Explanation::Corefile {
+                config: imported.clone(),
+                line: *number,
+                text: format!("{item}: {text}"),
+            },
+            _ => Explanation::Corefile {
+                config: self.config.clone(),
+                line: whence.map_or(line, |whence| whence.number),
+                text: text.to_owned(),
+            },
+        }
     }
 }
 

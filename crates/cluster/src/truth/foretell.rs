@@ -123,7 +123,7 @@ impl Truth<'_> {
                 out.push(made);
             }
         }
-        (out, known && self.is_config_known(window))
+        (out, known && self.corefiles.is_known(window))
     }
 }
 

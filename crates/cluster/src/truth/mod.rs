@@ -27,8 +27,7 @@ use truename_model::rr::{Body, Class, Flags, Question, Rcode, Rdata, Record, Rty
 use truename_model::time::{Interval, Nanos, SECOND};
 use truename_model::verdict::{Contradiction, Explanation, Verdict, WhyUnverifiable};
 
-use crate::history::corefiles::{is_known, known_edges};
-use crate::history::{CorefileHistory, History, Kind, Timeline};
+use crate::history::{CorefileHistory, History, Kind};
 use crate::view::{View, always};
 use compare::{Match, Seen, Tally, describe};
 use config::{Block, Config, Front, Rewritten, Setup, embedded};
@@ -186,7 +185,6 @@ impl<'a> Truth<'a> {
             }
         } else {
             self.corefiles.edges().for_each(|edge| edges.both(edge));
-            self.config_map().into_iter().flat_map(known_edges).for_each(|edge| edges.both(edge));
             self.judge_configs(&case, &mut edges)
         };
         (judgement, edges.stretch())
@@ -205,20 +203,9 @@ impl<'a> Truth<'a> {
         (range, true)
     }
 
-    /// The ConfigMap in the history, whose streams say better how far it is known.
-    fn config_map(&self) -> Option<&Timeline> {
-        let config = &self.configs.first()?.config;
-        let ids = self.history.find(Kind::ConfigMap, config.namespace.as_bytes(), config.name.as_bytes());
-        ids.first().map(|id| self.history.timeline(*id))
-    }
-
-    fn is_config_known(&self, at: Interval) -> bool {
-        self.corefiles.is_known(at) || self.config_map().is_some_and(|timeline| is_known(timeline, at))
-    }
-
     fn judge_configs(&self, case: &Case<'_>, edges: &mut Edges) -> Judgement {
         let (range, known) = self.in_force(case.at);
-        let known = known && self.is_config_known(case.at);
+        let known = known && self.corefiles.is_known(case.at);
         let mut best: Option<Judgement> = None;
         for config in &self.configs[range] {
             let mut judgement = self.judge_config(case, config, edges);

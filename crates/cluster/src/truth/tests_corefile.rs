@@ -34,17 +34,27 @@ struct Setting {
 impl Setting {
     /// Texts, each in force from its time in milliseconds.
     fn new(texts: &[(i64, String)]) -> Self {
+        Self::beside(texts, &[])
+    }
+
+    /// The same with other maps of `kube-system`: when, name, an item and its text.
+    fn beside(texts: &[(i64, String)], maps: &[(i64, &str, &str, &str)]) -> Self {
         let mut told = Told::new();
         told.watch(1_000, Created, meta("shop", "web"), service(&["10.96.1.1"], &[("http", 80)]));
         for (index, (millis, text)) in texts.iter().enumerate() {
             let kind = if index == 0 { Created } else { Updated };
             told.watch(*millis, kind, meta("kube-system", "coredns"), config(text));
         }
+        for (index, (millis, map, item, text)) in maps.iter().enumerate() {
+            let kind = if maps[..index].iter().any(|one| one.1 == *map) { Updated } else { Created };
+            let data = [((*item).to_owned(), (*text).to_owned())].into();
+            told.watch(*millis, kind, meta("kube-system", map), Object::ConfigMap(ConfigMap { data }));
+        }
         let mut corefiles = CorefileHistory::new();
         told.changes.iter().for_each(|change| {
             corefiles.fold(change);
         });
-        corefiles.finish();
+        corefiles.finish(&told.history(10_000_000));
         Self { told, corefiles }
     }
 
@@ -107,6 +117,48 @@ fn a_tampered_corefile_explains_its_answers_while_it_may_be_in_force() {
         (800_000, "7.7.7.7", "wrong address"),
     ] {
         assert_eq!(setting.word(WEB, data, millis), expected, "{data} at {millis}");
+    }
+}
+
+#[test]
+fn what_a_corefile_imports_counts_as_if_it_stood_there() {
+    let hosts = "hosts {\n  6.6.6.6 web.shop.svc.cluster.local\n  fallthrough\n}\n";
+    let texts = [(1_000, corefile("    import custom/*.override\n"))];
+    // Nobody knows what is imported: no denial. The objects' own answer stays good.
+    let unseen = Setting::new(&texts);
+    assert_eq!(unseen.word(WEB, "6.6.6.6", 500_000), "NoCorefile");
+    assert_eq!(unseen.word(WEB, "10.96.1.1", 500_000), "verified");
+    // All maps are watched, and there is none to import.
+    let none = Setting::beside(&texts, &[(1_000, "kube-root-ca.crt", "ca.crt", "")]);
+    assert_eq!(none.word(WEB, "6.6.6.6", 500_000), "wrong address");
+    let maps = [
+        (1_000, "coredns-custom", "empty.override", ""),
+        (400_000, "coredns-custom", "lie.override", hosts),
+        (800_000, "coredns-custom", "lie.server", ""),
+    ];
+    let seen = Setting::beside(&texts, &maps);
+    let line = "line 2: lie.override: 6.6.6.6 web.shop.svc.cluster.local";
+    for (millis, expected) in [(399_000, "wrong address"), (500_000, line), (981_000, "wrong address")] {
+        assert_eq!(seen.word(WEB, "6.6.6.6", millis), expected, "{millis}");
+    }
+    match seen.judge(WEB, Rtype::A, Rcode::NOERROR, &[(WEB, "6.6.6.6", 30)], 500_000) {
+        Judgement::Verdict(Verdict::Explained { by: Explanation::Corefile { config, .. } }) => {
+            assert_eq!(config.name, "coredns-custom");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Lines behind the import keep the numbers that they have in the Corefile.
+    let after =
+        "    import custom/*.override\n    rewrite name exact web.shop.svc.cluster.local evil.example\n";
+    let shifted = Setting::beside(&[(1_000, corefile(after))], &maps[..2]);
+    let expected = "line 5: rewrite name exact web.shop.svc.cluster.local evil.example";
+    assert_eq!(shifted.word(WEB, "7.7.7.7", 700_000), expected);
+    // What an imported item imports itself, and other folders, stay unknown; so does a variable of the process.
+    for lines in
+        ["    import other/*.conf\n", "    hosts {\n        {$IP} x.example\n        fallthrough\n    }\n"]
+    {
+        let open = Setting::beside(&[(1_000, corefile(lines))], &maps);
+        assert_eq!(open.word(WEB, "6.6.6.6", 500_000), "NoCorefile", "{lines}");
     }
 }
 
