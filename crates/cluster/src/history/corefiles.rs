@@ -5,14 +5,14 @@
 //! and the `reload` plugin's interval, so for a while two versions are admissible. Deliberately absent: what a Corefile
 //! means.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use truename_model::object::{ClusterChange, Object, ObjectRef};
 use truename_model::time::{Interval, Nanos, SECOND};
 
 use super::History;
-use super::imports::{Line, expand, is_whole};
+use super::imports::{Items, Line, expand, is_whole};
 use super::timeline::{EVER, Entry, Kind, NEVER, Timeline};
 
 /// The map that AKS, k3s and others mount as `custom` beside the Corefile, for it to import.
@@ -27,7 +27,11 @@ pub const RELOAD_NS: i64 = 180 * SECOND;
 pub struct CorefileVersion {
     /// The text of the ConfigMap or file.
     pub raw: Arc<str>,
-    /// The text with what `import` gives in its place.
+    // The text as it stands in the map is not whole.
+    imports: bool,
+    // Other items of the ConfigMap, if the text reads one as a file.
+    own: Arc<Items>,
+    /// The text with what `import` and files of `hosts` give in its place.
     pub text: Arc<str>,
     /// Where each line of `text` stands, if something was imported.
     pub lines: Option<Arc<[Line]>>,
@@ -44,22 +48,38 @@ pub struct CorefileVersion {
 }
 
 impl CorefileVersion {
-    fn new(text: Arc<str>, config: ObjectRef, began: Interval, ended: Interval) -> Self {
-        let whole = is_whole(&text);
-        Self { raw: Arc::clone(&text), text, lines: None, whole, config, imported: None, began, ended }
+    fn new(raw: Arc<str>, config: ObjectRef, began: Interval, ended: Interval) -> Self {
+        let (text, whole) = (Arc::clone(&raw), is_whole(&raw));
+        let imports = !whole;
+        Self {
+            raw,
+            imports,
+            own: Arc::default(),
+            text,
+            lines: None,
+            whole,
+            config,
+            imported: None,
+            began,
+            ended,
+        }
+    }
+
+    /// This version with files from other items of its map.
+    fn beside(self, own: Items) -> Self {
+        let expanded = expand(&self.raw, &own, None);
+        if expanded.lines.iter().all(|line| line.item.is_none()) {
+            return self;
+        }
+        let (text, lines) = (Arc::from(expanded.text), Some(Arc::from(expanded.lines)));
+        Self { own: Arc::new(own), text, lines, ..self }
     }
 
     /// This version while the imported map held `items`.
-    fn with(
-        &self,
-        imported: Option<ObjectRef>,
-        items: &BTreeMap<String, String>,
-        within: (Interval, Interval),
-    ) -> Self {
-        let (text, lines) = expand(&self.raw, items);
-        let whole = is_whole(&text);
-        let (began, ended) = within;
-        let (text, lines) = (Arc::from(text), Some(Arc::from(lines)));
+    fn with(&self, imported: Option<ObjectRef>, items: &Items, (began, ended): (Interval, Interval)) -> Self {
+        let expanded = expand(&self.raw, &self.own, Some(items));
+        let whole = is_whole(&expanded.text);
+        let (text, lines) = (Arc::from(expanded.text), Some(Arc::from(expanded.lines)));
         Self { text, lines, whole, imported, began, ended, ..self.clone() }
     }
 }
@@ -135,7 +155,7 @@ impl CorefileHistory {
             return vec![version];
         }
         let Some(custom) = &self.custom else {
-            return vec![version.with(None, &BTreeMap::new(), (version.began, version.ended))];
+            return vec![version.with(None, &Items::new(), (version.began, version.ended))];
         };
         let mut out: Vec<CorefileVersion> = Vec::new();
         let overlaps =
@@ -149,7 +169,7 @@ impl CorefileHistory {
                     Object::ConfigMap(map) => (Some(state.object_ref()), map.data.clone()),
                     _ => continue,
                 },
-                None => (None, BTreeMap::new()),
+                None => (None, Items::new()),
             };
             let next = version.with(object, &items, (began, ended));
             match out.last_mut() {
@@ -192,7 +212,7 @@ impl CorefileHistory {
 
     fn knows_imports(&self, at: Interval) -> bool {
         let versions = self.versions.get(self.in_force(at)).unwrap_or(&[]);
-        let imports = versions.iter().any(|version| version.lines.is_some());
+        let imports = versions.iter().any(|version| version.imports);
         let covers = |span: &Interval| span.lo <= at.lo.plus(-RELOAD_NS) && at.hi <= span.hi;
         versions.iter().all(|version| version.whole)
             && match &self.custom {
@@ -247,12 +267,11 @@ fn versions(timeline: &Timeline) -> Vec<CorefileVersion> {
         let Some(state) = &entry.state else { continue };
         let Object::ConfigMap(map) = &*state.object else { continue };
         let Some(text) = map.data.get("Corefile") else { continue };
+        let version = CorefileVersion::new(Arc::from(&**text), state.object_ref(), entry.began, entry.ended);
+        let version = version.beside(map.data.clone());
         match out.last_mut() {
-            Some(last) if *last.raw == **text => last.ended = entry.ended,
-            _ => {
-                let text = Arc::from(text.as_str());
-                out.push(CorefileVersion::new(text, state.object_ref(), entry.began, entry.ended));
-            }
+            Some(last) if last.raw == version.raw && last.text == version.text => last.ended = entry.ended,
+            _ => out.push(version),
         }
     }
     out

@@ -1,9 +1,10 @@
-//! `import` of files in a Corefile, in place: enters a text and the items of the map mounted as `custom`; leaves the text
-//! that CoreDNS reads and where each of its lines stands.
+//! Files that a Corefile reads, in place: enters a text, the other items of its ConfigMap (mounted beside it, as k3s does
+//! with `NodeHosts`) and those of the map mounted as `custom`; leaves the text that says the same all by itself, and where
+//! each of its lines stands.
 //!
-//! Only imports that stand alone in their line are followed, of `custom/ITEM` with at most one `*`, as AKS and k3s write
-//! them. Deliberately absent: other folders, arguments of imports, imports inside what was imported; the text keeps them,
-//! and whoever parses it sees that it is not whole.
+//! Only an `import` that stands alone in its line is followed, of `custom/ITEM` with at most one `*`, as AKS and k3s write
+//! them, and `hosts /etc/coredns/ITEM`. Deliberately absent: other folders, arguments of imports, imports inside what was
+//! imported; the text keeps them, and whoever parses it sees that it is not whole.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,44 @@ use crate::corefile::{Env, parse};
 /// Where a line stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The item of the imported map; `None` for the Corefile itself.
-    pub item: Option<String>,
+    /// The map and the item in it, if it is not the Corefile itself.
+    pub item: Option<(Map, String)>,
     /// Line number there, from 1.
     pub number: u32,
+}
+
+/// The map that holds an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    /// That of the Corefile.
+    Own,
+    /// The one that is imported.
+    Imported,
+}
+
+/// Items of a ConfigMap.
+pub(super) type Items = BTreeMap<String, String>;
+
+/// A text and where its lines stand.
+pub(super) struct Expanded {
+    pub(super) text: String,
+    pub(super) lines: Vec<Line>,
+    left: usize,
+}
+
+impl Expanded {
+    fn put(&mut self, text: &str, item: Option<(Map, &String)>, number: u32) {
+        self.text.push_str(text);
+        self.text.push('\n');
+        self.lines.push(Line { item: item.map(|(map, item)| (map, item.clone())), number });
+    }
+
+    /// Whether `size` octets more may be added: a text that imports a large item many times must not grow without end.
+    fn has_room(&mut self, size: usize) -> bool {
+        let left = self.left.checked_sub(size);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
 }
 
 /// True if a text says all by itself: no files are imported, no variables of the process are used. One that cannot be
@@ -25,30 +60,55 @@ pub(super) fn is_whole(text: &str) -> bool {
     parse(text, &Env::default()).map_or(true, |corefile| corefile.is_complete())
 }
 
-/// The text with imported items in place of the lines that import them.
-pub(super) fn expand(text: &str, items: &BTreeMap<String, String>) -> (String, Vec<Line>) {
-    let (mut out, mut lines) = (String::with_capacity(text.len()), Vec::new());
-    let mut put = |text: &str, item: Option<&String>, number: u32| {
-        out.push_str(text);
-        out.push('\n');
-        lines.push(Line { item: item.cloned(), number });
-    };
-    // A text that imports a large item many times must not grow without end: the rest stays, and is not whole.
-    let mut left = MAX_TEXT.saturating_sub(text.len());
+/// The text with what it imports in place of the lines that import it (`imported`, if known) and with the entries of
+/// hosts files (`own` items).
+pub(super) fn expand(text: &str, own: &Items, imported: Option<&Items>) -> Expanded {
+    let left = MAX_TEXT.saturating_sub(text.len());
+    let mut out = Expanded { text: String::with_capacity(text.len()), lines: Vec::new(), left };
     for (number, line) in (1..).zip(text.lines()) {
-        let fitting = |pattern| items.iter().filter(move |(item, _)| fits(pattern, item));
-        let found: Option<Vec<_>> = pattern(line).map(|pattern| fitting(pattern).collect());
-        let size: usize = found.iter().flatten().map(|(_, text)| text.len()).sum();
-        let Some(found) = found.filter(|_| size <= left) else {
-            put(line, None, number);
+        if let Some((head, item, text)) = hosts_file(line, own).filter(|(.., text)| out.has_room(text.len()))
+        {
+            out.put(&format!("{head} {{"), None, number);
+            let entries = (1..).zip(text.lines()).filter(|(_, line)| is_entry(line));
+            entries.for_each(|(number, line)| out.put(line, Some((Map::Own, item)), number));
+            if !line.trim_end().ends_with('{') {
+                out.put("}", None, number);
+            }
             continue;
-        };
-        left -= size;
-        for (item, text) in found {
-            (1..).zip(text.lines()).for_each(|(number, line)| put(line, Some(item), number));
+        }
+        let found = imported
+            .zip(pattern(line))
+            .map(|(items, pattern)| items.iter().filter(|(item, _)| fits(pattern, item)).collect::<Vec<_>>());
+        let size = found.iter().flatten().map(|(_, text)| text.len()).sum();
+        match found {
+            Some(found) if out.has_room(size) => {
+                for (item, text) in found {
+                    let lines = (1..).zip(text.lines());
+                    lines.for_each(|(number, line)| out.put(line, Some((Map::Imported, item)), number));
+                }
+            }
+            _ => out.put(line, None, number),
         }
     }
-    (out, lines)
+    out
+}
+
+/// The line of `hosts` without its file, the item that is this file, and its text.
+fn hosts_file<'i>(line: &str, own: &'i Items) -> Option<(String, &'i String, &'i String)> {
+    let mut words = line.split_whitespace();
+    let (Some("hosts"), Some(path)) = (words.next(), words.next()) else { return None };
+    let (item, text) = own.get_key_value(path.strip_prefix("/etc/coredns/")?)?;
+    let zones: Vec<&str> = words.take_while(|word| *word != "{").collect();
+    Some((["hosts", &zones.join(" ")].join(" ").trim_end().to_owned(), item, text))
+}
+
+/// An address and names, nothing that a Corefile reads otherwise; CoreDNS steps over lines of a hosts file that are none.
+fn is_entry(line: &str) -> bool {
+    let mut words = line.split('#').next().unwrap_or("").split_whitespace();
+    let address = words.next().is_some_and(|word| word.parse::<std::net::IpAddr>().is_ok());
+    let plain =
+        |word: &str| word.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-*".contains(&octet));
+    address && words.all(plain) && !line.contains(['{', '}', '"', '\\'])
 }
 
 /// The file part of an import of the folder `custom`, if the line holds nothing else.
@@ -83,10 +143,10 @@ mod tests {
     #[test]
     fn imported_items_stand_where_they_are_imported_and_lines_say_whence() {
         let text = ".:53 {\n  import custom/*.override\n}\nimport /etc/coredns/custom/*.server\n";
-        let (whole, lines) = expand(text, &items());
+        let Expanded { text: whole, lines, .. } = expand(text, &Items::new(), Some(&items()));
         assert_eq!(whole, ".:53 {\nany\nhosts {\n  9.9.9.9 a.\n}\n}\nz.:53 {\n}\n");
         assert!(!is_whole(text) && is_whole(&whole));
-        assert_eq!(lines[3], Line { item: Some("b.override".to_owned()), number: 2 });
+        assert_eq!(lines[3], Line { item: Some((Map::Imported, "b.override".to_owned())), number: 2 });
         assert_eq!(lines[5], Line { item: None, number: 3 });
     }
 
@@ -94,11 +154,24 @@ mod tests {
     fn other_imports_stay_and_growth_is_bounded() {
         for line in ["import other/*.conf", "import custom/*/x", "import custom/a?b"] {
             let text = format!(". {{\n{line}\n}}\n");
-            assert_eq!(expand(&text, &items()).0, text);
+            assert_eq!(expand(&text, &items(), Some(&items())).text, text);
             assert!(!is_whole(&text), "{line}");
         }
         let large = [("l.override".to_owned(), "x\n".repeat(MAX_TEXT / 4))].into();
-        let (text, _) = expand(&"import custom/*.override\n".repeat(100), &large);
+        let text = expand(&"import custom/*.override\n".repeat(100), &Items::new(), Some(&large)).text;
         assert!(text.len() <= MAX_TEXT + 100 && text.contains("import"));
+    }
+
+    #[test]
+    fn a_hosts_file_of_the_same_map_is_read() {
+        let hosts = "10.0.0.1 node-1 # mine\n::1 {$X}\nnonsense\n10.0.0.2 node-2\n".to_owned();
+        let own = [("NodeHosts".to_owned(), hosts)].into();
+        let text = "hosts /etc/coredns/NodeHosts lan {\n  ttl 60\n}\nhosts /etc/coredns/NodeHosts\nhosts /etc/hosts\n";
+        let whole = expand(text, &own, None);
+        let entries = "10.0.0.1 node-1 # mine\n10.0.0.2 node-2\n";
+        let expected =
+            format!("hosts lan {{\n{entries}  ttl 60\n}}\nhosts {{\n{entries}}}\nhosts /etc/hosts\n");
+        assert_eq!(whole.text, expected);
+        assert_eq!(whole.lines[2], Line { item: Some((Map::Own, "NodeHosts".to_owned())), number: 4 });
     }
 }

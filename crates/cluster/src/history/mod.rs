@@ -27,7 +27,7 @@ use truename_model::time::{Interval, Nanos};
 pub use corefiles::{CorefileHistory, CorefileVersion};
 pub use coverage::Coverage;
 pub use facts::ClusterFacts;
-pub use imports::Line;
+pub use imports::{Line, Map};
 pub use timeline::{Entry, Kind, State, Timeline};
 
 use owners::Owners;

@@ -18,7 +18,7 @@ use crate::corefile::policy::{AclAction, Dns64};
 use crate::corefile::rewrite::{Action, Applied, Mode, RewriteRule};
 use crate::corefile::template::TemplateAnswer;
 use crate::corefile::{Corefile, Env, Plugin, ServerBlock, Transport, parse, server_for};
-use crate::history::{CorefileHistory, CorefileVersion, Line};
+use crate::history::{CorefileHistory, CorefileVersion, Line, Map};
 
 /// Most rewrite rules followed for one question.
 const MAX_REWRITES: usize = 16;
@@ -158,18 +158,15 @@ impl Config {
         let index = usize::try_from(line).unwrap_or(0).saturating_sub(1);
         let text = self.text.lines().nth(index).unwrap_or("").trim();
         let whence = self.lines.as_ref().and_then(|lines| lines.get(index));
-        match (whence, &self.imported) {
-            (Some(Line { item: Some(item), number }), Some(imported)) => Explanation::Corefile {
-                config: imported.clone(),
-                line: *number,
-                text: format!("{item}: {text}"),
-            },
-            _ => Explanation::Corefile {
-                config: self.config.clone(),
-                line: whence.map_or(line, |whence| whence.number),
-                text: text.to_owned(),
-            },
-        }
+        let line = whence.map_or(line, |whence| whence.number);
+        let Some((map, item)) = whence.and_then(|whence| whence.item.as_ref()) else {
+            return Explanation::Corefile { config: self.config.clone(), line, text: text.to_owned() };
+        };
+        let config = match map {
+            Map::Own => &self.config,
+            Map::Imported => self.imported.as_ref().unwrap_or(&self.config),
+        };
+        Explanation::Corefile { config: config.clone(), line, text: format!("{item}: {text}") }
     }
 }
 

@@ -50,6 +50,10 @@ impl Setting {
             let data = [((*item).to_owned(), (*text).to_owned())].into();
             told.watch(*millis, kind, meta("kube-system", map), Object::ConfigMap(ConfigMap { data }));
         }
+        Self::of(told)
+    }
+
+    fn of(told: Told) -> Self {
         let mut corefiles = CorefileHistory::new();
         told.changes.iter().for_each(|change| {
             corefiles.fold(change);
@@ -160,6 +164,29 @@ fn what_a_corefile_imports_counts_as_if_it_stood_there() {
         let open = Setting::beside(&[(1_000, corefile(lines))], &maps);
         assert_eq!(open.word(WEB, "6.6.6.6", 500_000), "NoCorefile", "{lines}");
     }
+}
+
+/// k3s: the hosts file is another item of the same ConfigMap.
+#[test]
+fn a_hosts_file_of_the_corefiles_own_map_is_read() {
+    let text = corefile("    hosts /etc/coredns/NodeHosts {\n        ttl 60\n        fallthrough\n    }\n");
+    let mut told = Told::new();
+    told.watch(1_000, Created, meta("shop", "web"), service(&["10.96.1.1"], &[("http", 80)]));
+    for (millis, kind, hosts) in [
+        (1_000, Created, "10.0.0.1 node-1\n"),
+        (500_000, Updated, "10.0.0.1 node-1\n6.6.6.6 web.shop.svc.cluster.local\n"),
+    ] {
+        let data = [("Corefile".to_owned(), text.clone()), ("NodeHosts".to_owned(), hosts.to_owned())].into();
+        told.watch(millis, kind, meta("kube-system", "coredns"), Object::ConfigMap(ConfigMap { data }));
+    }
+    let setting = Setting::of(told);
+    assert_eq!(setting.word(WEB, "6.6.6.6", 400_000), "wrong address");
+    assert_eq!(
+        setting.word(WEB, "6.6.6.6", 600_000),
+        "line 2: NodeHosts: 6.6.6.6 web.shop.svc.cluster.local"
+    );
+    assert_eq!(setting.word(WEB, "7.7.7.7", 800_000), "wrong address");
+    assert_eq!(setting.word(WEB, "10.96.1.1", 400_000), "verified");
 }
 
 #[test]
