@@ -21,6 +21,7 @@ pub mod replay;
 pub mod timeless;
 pub mod passing;
 pub mod coverage;
+pub mod several;
 pub mod study;
 
 pub use ask::{Inquiry, ask};

@@ -18,8 +18,8 @@ use truename_cluster::history::{CorefileHistory, History};
 use truename_cluster::truth::Truth;
 use truename_evidence::Reader;
 use truename_model::{
-    Attribution, ClusterChange, Diagnostic, Event, Known, Name, Nanos, Object, Observation, Origin, Outcome,
-    Sha256, UnknownOwner, transaction::Judged,
+    Attribution, ClusterChange, Diagnostic, Event, Known, Name, Nanos, Object, Observation, Origin, OriginId,
+    Outcome, Sha256, UnknownOwner, transaction::Judged,
 };
 use truename_sources::logformat::LogFormat;
 use truename_sources::recognise::Format;
@@ -35,6 +35,7 @@ use crate::plan::{Plan, PlanItem};
 use crate::pump::Tally;
 use crate::replay::{Decoding, peek, replay};
 use crate::settings::Settings;
+use crate::several::{self, Several};
 use crate::stated;
 use crate::timeless::{self, Timeless};
 
@@ -63,6 +64,8 @@ struct Prepared {
     origins: Vec<Origin>,
     found: Vec<Offset>,
     offsets: Offsets,
+    // Servers that share an item.
+    several: Several,
     decoding: Decoding,
     // DNS server instances by address, as the lookups themselves tell them.
     servers: Learned,
@@ -184,6 +187,7 @@ impl<'a> Study<'a> {
         let mut timeless = Timeless::new(&told);
         let mut servers = Servers::default();
         let mut lookups = Lookups::default();
+        let mut names = several::Names::default();
         let capture = |item: &PlanItem| matches!(item.format, Format::Pcap | Format::PcapNg);
         let captures = self.plan.items.iter().any(capture);
         for (index, item) in self.plan.items.iter().enumerate().filter(|(_, item)| !item.tells_objects()) {
@@ -197,6 +201,7 @@ impl<'a> Study<'a> {
                     servers.observe(observation, clusters.of_item[index], placed);
                 }
                 learn(origin, observation, &item.format);
+                names.observe(index, observation);
             })?;
         }
         let trial = timeless.trial(&decoding);
@@ -217,6 +222,7 @@ impl<'a> Study<'a> {
             origins,
             found,
             offsets,
+            several: Several::default(),
             decoding,
             servers: Learned::default(),
             fits: Fits::default(),
@@ -224,6 +230,8 @@ impl<'a> Study<'a> {
         };
         self.fold(&mut prepared);
         self.set_apart(&mut prepared);
+        let path = |item: usize| self.plan.items[item].path.as_str();
+        prepared.several = Several::split(names, &mut prepared.origins, &path, &mut prepared.notes);
         prepared.servers = servers.finish(&prepared.origins);
         self.test_clocks(&lookups, &mut prepared);
         Ok(prepared)
@@ -325,6 +333,7 @@ impl<'a> Study<'a> {
                 &prepared.decoding,
                 &prepared.offsets,
                 &mut |batch| {
+                    prepared.several.apply(batch);
                     passage.seen(batch);
                     analyzer.observe(batch, &mut |judged| {
                         nobodys.count(judged);
@@ -351,7 +360,7 @@ impl<'a> Study<'a> {
                     .to_owned(),
             );
         }
-        notes.extend(nobodys.notes(&self.plan));
+        notes.extend(nobodys.notes(&self.plan, &prepared.several));
         notes.extend(history.holes().iter().take(HOLES_TOLD).map(|hole| self.hole(hole)));
         if let Some(more) = history.holes().len().checked_sub(HOLES_TOLD).filter(|more| *more > 0) {
             notes.push(format!("{more} more losses of changes of pods are shown by slices"));
@@ -369,19 +378,24 @@ impl<'a> Study<'a> {
 #[derive(Default)]
 struct Nobodys {
     // (lookups, of these from addresses of nobody).
-    by_item: BTreeMap<u32, (u64, u64)>,
+    by_origin: BTreeMap<u32, (u64, u64)>,
 }
 
 impl Nobodys {
     fn count(&mut self, judged: &Judged) {
-        let counts = self.by_item.entry(judged.transaction.origin.0).or_default();
+        let counts = self.by_origin.entry(judged.transaction.origin.0).or_default();
         counts.0 += 1;
         counts.1 += u64::from(judged.attribution == Attribution::Unknown(UnknownOwner::NoneAtThatTime));
     }
 
-    fn notes(&self, plan: &Plan) -> Vec<String> {
+    fn notes(&self, plan: &Plan, several: &Several) -> Vec<String> {
         let many = |&(all, nobody): &(u64, u64)| nobody >= NOBODYS_MIN && nobody * NOBODYS_SHARE >= all;
-        let items = self.by_item.iter().filter(|(_, counts)| many(counts));
+        let mut by_item: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for (origin, counts) in &self.by_origin {
+            let sums = by_item.entry(several.item(OriginId(*origin))).or_default();
+            *sums = (sums.0 + counts.0, sums.1 + counts.1);
+        }
+        let items = by_item.iter().filter(|(_, counts)| many(counts));
         items
             .filter_map(|(item, (all, nobody))| {
                 let path = &plan.items.get(*item as usize)?.path;
@@ -469,9 +483,6 @@ fn decoder_table(cache: &str) -> &'static str {
     }
 }
 
-/// Of a name that is not the only one in its item.
-const SEVERAL: &str = ", one of several";
-
 /// What a record tells of where it was observed.
 fn learn(origin: &mut Origin, observation: &Observation, format: &Format) {
     match &observation.event {
@@ -480,13 +491,7 @@ fn learn(origin: &mut Origin, observation: &Observation, format: &Format) {
             let Some(hints) = &dns.hints else { return };
             if let Some(identity) = hints.identity.as_deref().filter(|text| !text.is_empty()) {
                 let how = if *format == Format::Dnstap { "dnstap identity" } else { "line prefix" };
-                match &mut origin.replica {
-                    // One file may hold the lines of several: each record is taken as its own says.
-                    Known::Found(first, how) if first != identity && !how.ends_with(SEVERAL) => {
-                        how.push_str(SEVERAL)
-                    }
-                    field => found(field, identity, how),
-                }
+                found(&mut origin.replica, identity, how);
             }
             if let Some(version) = hints.version.as_deref().and_then(|text| text.strip_prefix("CoreDNS-")) {
                 found(&mut origin.version, version, "dnstap version");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod clocks;
+mod collector;
 mod crafted;
 mod mutations;
 mod subsets;
