@@ -17,6 +17,8 @@ use super::timeline::{EVER, Entry, Kind, NEVER, Timeline};
 
 /// The map that AKS, k3s and others mount as `custom` beside the Corefile, for it to import.
 const CUSTOM: &str = "coredns-custom";
+/// Namespaces in which distributions keep the configuration of cluster DNS.
+const SYSTEM: [&str; 2] = ["kube-system", "openshift-dns"];
 /// A map that every namespace has: who lists or watches it in `kube-system` is not told of a chosen one alone.
 const EVERYWHERE: &str = "kube-root-ca.crt";
 /// Longest time from a change of the ConfigMap to its effect: kubelet sync and cache, then `reload` with its jitter.
@@ -114,8 +116,10 @@ impl CorefileHistory {
             }
             return map.data.contains_key("Corefile");
         }
-        let ours = change.meta.namespace == "kube-system" && change.meta.name == "coredns";
-        if ours || (map.data.contains_key("Corefile") && is_dns_config(&change.meta.name)) {
+        let named = change.meta.namespace == "kube-system" && change.meta.name == "coredns";
+        // Anyone may write a map of such a name in a namespace of his own.
+        let theirs = || SYSTEM.contains(&&*change.meta.namespace) && is_dns_config(&change.meta.name);
+        if named || (map.data.contains_key("Corefile") && theirs()) {
             self.keys.insert((Arc::from(&*change.meta.namespace), Arc::from(&*change.meta.name)));
             return true;
         }

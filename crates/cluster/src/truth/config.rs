@@ -14,6 +14,7 @@ use truename_model::verdict::Explanation;
 use super::compare::Seen;
 use super::options::Options;
 use crate::corefile::hosts::HostsAnswer;
+use crate::corefile::order::is_known;
 use crate::corefile::policy::{AclAction, Dns64};
 use crate::corefile::rewrite::{Action, Applied, Mode, RewriteRule};
 use crate::corefile::template::TemplateAnswer;
@@ -143,6 +144,14 @@ impl Config {
         let corefile = self.corefile.as_ref()?;
         let found = server_for(corefile, name, self.port)?;
         self.blocks.iter().find(|block| block.server.line == found.line)
+    }
+
+    /// A directive of the block for `name` that CoreDNS does not have: a build with a plugin of its own, which may give
+    /// any answer.
+    #[must_use]
+    pub fn foreign(&self, name: &Name) -> Option<&str> {
+        let mut directives = self.block(name)?.server.directives.iter().map(|one| one.name.as_str());
+        directives.find(|directive| !is_known(directive))
     }
 
     /// All blocks.

@@ -209,8 +209,12 @@ impl<'a> Truth<'a> {
         let mut best: Option<Judgement> = None;
         for config in &self.configs[range] {
             let mut judgement = self.judge_config(case, config, edges);
-            if !known && matches!(judgement, Judgement::Verdict(Verdict::Contradicted { .. })) {
-                judgement = unverifiable(WhyUnverifiable::NoCorefile);
+            if matches!(judgement, Judgement::Verdict(Verdict::Contradicted { .. })) {
+                if !known {
+                    judgement = unverifiable(WhyUnverifiable::NoCorefile);
+                } else if let Some(plugin) = config.foreign(&case.question.name) {
+                    judgement = unverifiable(WhyUnverifiable::OutOfModel(plugin.to_owned()));
+                }
             }
             if rank(&judgement) == 0 {
                 return judgement;

@@ -166,6 +166,20 @@ fn what_a_corefile_imports_counts_as_if_it_stood_there() {
     }
 }
 
+#[test]
+fn a_map_of_a_tenant_and_a_plugin_of_another_build_decide_nothing() {
+    let lie =
+        corefile("    hosts {\n        6.6.6.6 web.shop.svc.cluster.local\n        fallthrough\n    }\n");
+    let mut told = Told::new();
+    told.watch(1_000, Created, meta("shop", "web"), service(&["10.96.1.1"], &[("http", 80)]));
+    told.watch(1_000, Created, meta("shop", "mydns"), config(&lie));
+    assert!(Setting::of(told).corefiles.versions().is_empty());
+    let records = "    records {\n        web.shop.svc.cluster.local. 60 IN A 6.6.6.6\n    }\n";
+    let setting = Setting::new(&[(1_000, corefile(records))]);
+    assert_eq!(setting.word(WEB, "6.6.6.6", 500_000), "OutOfModel(\"records\")");
+    assert_eq!(setting.word(WEB, "10.96.1.1", 500_000), "verified");
+}
+
 /// k3s: the hosts file is another item of the same ConfigMap.
 #[test]
 fn a_hosts_file_of_the_corefiles_own_map_is_read() {
