@@ -20,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                            with what is recorded there), --versions V,V, --plans DIR
   policies [N] [--seed S]  judges N random worlds of network policies by cyclonus too; last line is JSON
   bench investigate [ARG]  measures the walk stage by stage (release build); last line is JSON
+  bench truth              verdicts per second and core, repeated and distinct, and their growth; last line is JSON
   demo [ARG]               the program's demo, from the build that the tests share
   golden                   rewrites the golden outputs, to be read as a diff
   fuzz [SECONDS]           runs every fuzz target with cargo-fuzz, where a nightly toolchain has it";

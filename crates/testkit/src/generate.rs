@@ -27,7 +27,7 @@ const RATE: u64 = 2_000;
 const CHURN_SECS: i64 = 600;
 
 /// kubeadm's Corefile, with the log.
-const COREFILE: &str = ".:53 {\n    log\n    errors\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       \
+pub(crate) const COREFILE: &str = ".:53 {\n    log\n    errors\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       \
 pods insecure\n       fallthrough in-addr.arpa ip6.arpa\n       ttl 30\n    }\n    \
 forward . 192.0.2.53\n    cache 30\n}\n";
 
@@ -62,10 +62,10 @@ impl Random {
 
 /// Ranks drawn by Zipf's law through a table of cumulated weights.
 #[derive(Clone, Debug)]
-struct Zipf(Vec<f64>);
+pub(crate) struct Zipf(Vec<f64>);
 
 impl Zipf {
-    fn new(n: u32, exponent: f64) -> Self {
+    pub(crate) fn new(n: u32, exponent: f64) -> Self {
         let mut sum = 0.0;
         let cumulated: Vec<f64> = (1..=n)
             .map(|rank| {
@@ -76,7 +76,7 @@ impl Zipf {
         Self(cumulated)
     }
 
-    fn rank(&self, random: &mut Random) -> u32 {
+    pub(crate) fn rank(&self, random: &mut Random) -> u32 {
         let target = random.unit() * self.0.last().copied().unwrap_or(1.0);
         self.0.partition_point(|&sum| sum < target) as u32
     }

@@ -8,6 +8,7 @@ pub mod corefiles;
 pub mod oracle;
 pub mod conformance;
 pub mod generate;
+pub mod truth_bench;
 pub mod differential;
 pub mod policies;
 pub mod truth_file;

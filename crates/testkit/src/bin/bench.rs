@@ -1,3 +1,4 @@
+//! `cargo xtask bench truth`: what verdicts cost (`testkit::truth_bench`).
 //! `cargo xtask bench investigate [EVENTS]`: the walk measured stage by stage on generated traffic, against the floor
 //! (reading the same bytes, SHA-256, zstd level 1) measured in the same run. Only delivered and hashed records count.
 
@@ -22,6 +23,7 @@ use truename_sources::decode::decoder;
 use truename_sources::recognise::{Format, HEAD, Recognised, recognise};
 use truename_sources::split::split;
 use truename_testkit::generate::{Load, objects, traffic};
+use truename_testkit::truth_bench;
 
 /// The allocator of the program itself: records are freed on another thread than they were made on.
 #[global_allocator]
@@ -49,12 +51,13 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["investigate"] => investigate(10_000_000),
         ["investigate", events] => investigate(events.parse().unwrap_or(10_000_000)),
+        ["truth"] => truth(),
         ["generate", dir, events] => {
             generate(Path::new(dir), Load { events: events.parse().unwrap_or(200_000), ..LOAD }).map(|_| ())
         }
         ["decode", dir] => decode(Path::new(dir)).map(|_| ()),
         ["walk", dir, threads] => walk(Path::new(dir), threads.parse().unwrap_or(2)),
-        _ => Err(io::Error::other("usage: cargo xtask bench investigate [EVENTS]")),
+        _ => Err(io::Error::other("usage: cargo xtask bench investigate [EVENTS] | truth")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,6 +66,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn truth() -> io::Result<()> {
+    let (lines, figures) = truth_bench::run(truth_bench::Size::default(), &thread_cpu);
+    lines.iter().for_each(|line| println!("{line}"));
+    println!("{}", serde_json::to_string(&figures).map_err(io::Error::other)?);
+    Ok(())
 }
 
 fn investigate(events: u64) -> io::Result<()> {

@@ -31,6 +31,8 @@ use super::recording::{Answer, Asked, Head, Message, Recording, Section, Seen, S
 const MAX_WORLDS: usize = 256;
 /// Most worlds that are rehearsed for one question.
 const MAX_REHEARSED: usize = 6;
+/// Most entries of caches that are kept in doubt.
+const MAX_DOUBTS: usize = 64;
 /// Questions that may be on their way at the same time.
 const FLIGHT: usize = 64;
 /// Lag of a watch, milliseconds.
@@ -255,6 +257,7 @@ fn section_of(
             site: &site,
             history: &history,
             memory: Memory::default(),
+            doubts: Vec::new(),
             first: std::mem::take(&mut first),
             figures,
         };
@@ -282,6 +285,8 @@ struct Judge<'j> {
     site: &'j Site<'j>,
     history: &'j History,
     memory: Memory,
+    /// What the caches may hold instead, where several worlds led to the same answer.
+    doubts: Vec<(Key, Entry)>,
     /// It is the first version that is judged here.
     first: bool,
     figures: &'j mut Figures,
@@ -336,7 +341,6 @@ impl Judge<'_> {
         let mut memory = self.memory.clone();
         for here in range {
             let Step::Ask(asked) = &self.section.steps[here] else { continue };
-            memory.begin();
             let worlds = self.worlds(&ask_of(asked), here, lo, &memory, asked.at, MAX_REHEARSED);
             for world in &worlds {
                 for key in world.memory.touched() {
@@ -389,6 +393,8 @@ impl Judge<'_> {
         let window = Interval { lo: step_time(lo).plus(-half), hi: step_time(here).plus(-half) };
         let window = Interval { lo: window.lo.min(window.hi), hi: window.hi };
         let mut view = View::new(self.history, window);
+        let mut memory = memory.clone();
+        memory.begin();
         let mut out = Vec::new();
         while out.len() < most && view.next_world() {
             let mut run = Run::new(self.site, &mut view, memory.clone(), now);
@@ -426,6 +432,14 @@ impl Judge<'_> {
         let fits = |world: &World| seen.iter().any(|answer| implies(&world.result, answer, asked));
         let mut found = worlds.iter().position(fits);
         let mut late = false;
+        if found.is_none() && !self.doubts.is_empty() {
+            let mut memory = self.memory.clone();
+            self.doubts.iter().for_each(|(key, entry)| memory.lend(key, entry));
+            let others = self.worlds(ask, here, lo, &memory, asked.at, MAX_WORLDS);
+            if let Some(at) = others.iter().position(fits) {
+                (worlds, found) = (others, Some(at));
+            }
+        }
         if found.is_none() && leg.edited {
             // A server may take in an edit later than it was told of it.
             let before =
@@ -445,7 +459,7 @@ impl Judge<'_> {
         });
         match (found, open) {
             (Some(_), _) if late => self.figures.unforetellable("an edit taken in late", &tally),
-            (Some(_), _) => match chance(&worlds, at, lo == here || !leg.edited, &self.memory) {
+            (Some(_), _) => match chance(&worlds, at, lo == here || !leg.edited) {
                 Some(class) => self.figures.unforetellable(class, &tally),
                 None => self.figures.agree(&tally),
             },
@@ -469,10 +483,38 @@ impl Judge<'_> {
                 self.figures.disagree(&tally, miss);
             }
         }
+        if found.is_some() {
+            self.doubt(&worlds, at, &fits, asked.at);
+        }
         // A process that died begins anew.
         let died = matches!(world.result, Err(Stop::Dies(_)));
         self.memory =
             worlds.into_iter().nth(at).filter(|_| !died).map(|world| world.memory).unwrap_or_default();
+    }
+
+    /// Which of the worlds that led to the answer came about cannot be seen: what the others left is kept while it
+    /// lives.
+    fn doubt(&mut self, worlds: &[World], at: usize, fits: &dyn Fn(&World) -> bool, now: Option<i64>) {
+        let old = |entry: &Entry| match (now, entry.stored) {
+            (Some(now), Some(stored)) => now - stored > i64::from(entry.ttl).saturating_add(5) * 1_000,
+            _ => false,
+        };
+        self.doubts.retain(|(_, entry)| !old(entry));
+        let taken = &worlds[at].memory;
+        for world in worlds.iter().enumerate().filter(|(other, world)| *other != at && fits(world)) {
+            for key in world.1.memory.touched() {
+                let known = taken.entries(key);
+                for entry in world.1.memory.entries(key) {
+                    let doubt = (key.clone(), entry);
+                    if !known.contains(&doubt.1)
+                        && self.doubts.len() < MAX_DOUBTS
+                        && !self.doubts.contains(&doubt)
+                    {
+                        self.doubts.push(doubt);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -483,7 +525,7 @@ fn is_transfer(step: &Step) -> bool {
 type Touched = BTreeMap<Key, (Vec<usize>, Vec<(usize, Entry)>)>;
 
 /// A class of what cannot be foretold, whose condition the model named beforehand.
-fn chance(worlds: &[World], at: usize, settled: bool, memory: &Memory) -> Option<&'static str> {
+fn chance(worlds: &[World], at: usize, settled: bool) -> Option<&'static str> {
     match &worlds[at].result {
         Err(Stop::Dies(_)) => return Some("the server dies"),
         Err(Stop::Hangs) => return Some("the server never answers"),
@@ -497,7 +539,7 @@ fn chance(worlds: &[World], at: usize, settled: bool, memory: &Memory) -> Option
     };
     let first = content(&worlds[at]);
     let several = worlds.iter().any(|world| content(world) != first);
-    (several && settled && memory.touched().is_empty()).then_some("a random choice")
+    (several && settled && worlds[at].memory.touched().is_empty()).then_some("a random choice")
 }
 
 /// A reply without what a cache changes.

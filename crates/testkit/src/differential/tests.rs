@@ -185,3 +185,87 @@ fn a_recording_written_by_hand_is_judged_by_its_form() {
     }
     assert_eq!(figures.asked_kinds.values().sum::<u64>(), 7, "each question once: {:?}", figures.asked_kinds);
 }
+
+/// One cluster with one section, whose upstream serves example.com.
+fn small(objects: &[&str], corefile: &str, steps: &[String]) -> Figures {
+    let zone = "$TTL 1h\n$ORIGIN example.com.\n@ SOA ns hostmaster 1 2h 30m 1d 45\n@ NS ns\nns A 203.0.113.53\nwww 20 A 192.0.2.10\nv4only 20 A 192.0.2.12\n";
+    let head = serde_json::json!({
+        "corefile": corefile, "zones": ["cluster.local."], "cached": corefile.contains("cache"),
+        "upstream_zone": zone, "upstreams": ["203.0.113.53"], "server_ips": ["10.244.0.2"],
+        "resolv_conf": "nameserver 203.0.113.53\n",
+    });
+    let namespace = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"default"}}"#;
+    let objects = [&[namespace], objects].concat().join(",");
+    let mut text = format!("{{\"seed\":\"small\",\"objects\":[{objects}]}}\n{head}\n");
+    steps.iter().for_each(|step| text.extend([step, "\n"]));
+    judged(&text)
+}
+
+const SERVICE: &str = r#"{"apiVersion":"v1","kind":"Service","metadata":{"namespace":"default","name":"kubernetes"},"spec":{"type":"ClusterIP","clusterIP":"10.96.0.1","clusterIPs":["10.96.0.1"],"ports":[{"name":"https","port":443,"protocol":"TCP"}]}}"#;
+
+#[test]
+fn since_1_15_a_cache_keeps_only_answers_of_the_class_asked_for() {
+    let corefile = ".:53 {\n    kubernetes cluster.local in-addr.arpa {\n        ttl 30\n    }\n    header {\n        query clear rd\n    }\n    cache 30\n    forward . /etc/resolv.conf\n}\n";
+    let answer = |flags: &str| {
+        format!(
+            r#"{{"rcode":"NOERROR","flags":"{flags}","answer":[["1.0.96.10.in-addr.arpa.",30,"PTR","kubernetes.default.svc.cluster.local."]],"authority":[],"additional":[]}}"#
+        )
+    };
+    let (missed, held) = (answer("aa"), answer("aa rd"));
+    let step = |new: &str, old: &str| {
+        format!(
+            r#"{{"q":["1.0.96.10.in-addr.arpa.","PTR","CH","rd"],"a":{{"*":{missed}}},"hot":{{"1.15.0":{new},"1.14.4":{old}}},"t_ms":9}}"#
+        )
+    };
+    let right = small(&[SERVICE], corefile, &[step(&missed, &held)]);
+    assert_eq!((right.agree, right.disagree), (4, 0), "{}", right.text(5));
+    let wrong = small(&[SERVICE], corefile, &[step(&held, &missed)]);
+    assert_eq!((wrong.agree, wrong.disagree), (2, 2), "{}", wrong.text(5));
+}
+
+#[test]
+fn what_autopath_looks_up_keeps_the_letter_case_of_the_question() {
+    let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"default","name":"web"},"status":{"podIP":"10.244.1.9","podIPs":[{"ip":"10.244.1.9"}],"phase":"Running"}}"#;
+    let corefile = ".:53 {\n    kubernetes cluster.local {\n        pods verified\n    }\n    autopath @kubernetes\n    rewrite cname exact www.example.com v4only.example.com\n    forward . /etc/resolv.conf\n}\n";
+    let ask = |name: &str| {
+        let long = format!("{name}.default.svc.cluster.local.");
+        format!(
+            r#"{{"q":["{long}","A","IN","rd src=10.244.1.9"],"a":{{"1.15.0":{{"rcode":"NOERROR","flags":"aa rd","answer":[["{name}.",20,"A","192.0.2.10"],["{long}",20,"CNAME","{name}."]],"authority":[],"additional":[]}}}}}}"#
+        )
+    };
+    let capitals = small(&[SERVICE, pod], corefile, &[ask("WWw.example.com")]);
+    assert_eq!((capitals.agree, capitals.disagree), (1, 0), "{}", capitals.text(5));
+    // In lower case the rule applies.
+    let plain = small(&[SERVICE, pod], corefile, &[ask("www.example.com")]);
+    assert_eq!((plain.agree, plain.disagree), (0, 1), "{}", plain.text(5));
+}
+
+#[test]
+fn what_cannot_be_seen_of_a_cache_stays_in_doubt() {
+    let alias = r#"{"apiVersion":"v1","kind":"Service","metadata":{"namespace":"default","name":"ext"},"spec":{"type":"ExternalName","externalName":"www.example.com"}}"#;
+    let corefile = ".:53 {\n    kubernetes cluster.local\n    cache 30\n    forward . /etc/resolv.conf\n}\n";
+    let www = |ttl: u32, at: u32| {
+        format!(
+            r#"{{"q":["www.example.com.","A","IN","rd"],"a":{{"1.9.4":{{"rcode":"NOERROR","flags":"aa rd","answer":[["www.example.com.",{ttl},"A","192.0.2.10"]],"authority":[],"additional":[]}}}},"t_ms":{at}}}"#
+        )
+    };
+    let denied = |rcode: &str, name: &str, rtype: &str| {
+        format!(
+            r#"{{"q":["{name}","{rtype}","IN","rd"],"a":{{"1.9.4":{{"rcode":"{rcode}","flags":"aa rd","answer":[],"authority":[["cluster.local.",5,"SOA","ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5"]],"additional":[]}}}},"t_ms":19000}}"#
+        )
+    };
+    // The entry is almost over: whether the denial of a DS record, for which the alias is looked up, renews it cannot
+    // be seen; much later in the same volley it is.
+    let steps = |ttl: u32| {
+        let edit = r#"{"edit":[],"settle":true,"t_ms":18000,"done_ms":18001}"#.to_owned();
+        let mut steps = vec![www(20, 0), edit, denied("NOERROR", "ext.default.svc.cluster.local.", "DS")];
+        let others = (0..80).map(|n| denied("NXDOMAIN", &format!("no{n}.default.svc.cluster.local."), "A"));
+        steps.extend(others);
+        steps.push(www(ttl, 19_100));
+        steps
+    };
+    for (ttl, wrong) in [(1, 0), (20, 0), (9, 1)] {
+        let figures = small(&[SERVICE, alias], corefile, &steps(ttl));
+        assert_eq!(figures.disagree, wrong, "{ttl}: {}", figures.text(5));
+    }
+}

@@ -253,7 +253,11 @@ impl<'s> Run<'s, '_, '_> {
             let Ok(joined) = base.joined(suffix) else { return Ok(Served::error(Rcode::SERVFAIL)) };
             let mut inner = Ask {
                 question: Question { name: joined, ..ask.question.clone() },
-                written: None,
+                // The base keeps the letter case that the client wrote, search domains have none.
+                written: ask.written.as_ref().map(|written| {
+                    let base = &written[..base.wire().len() - 1];
+                    [base, suffix.wire()].concat().into_boxed_slice()
+                }),
                 ..ask.clone()
             };
             let served = self.next(block, at + 1, &mut inner).map_err(looked_into)?;

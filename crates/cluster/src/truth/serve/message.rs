@@ -209,7 +209,7 @@ impl Reply {
         }
     }
 
-    /// `answersQuestion` (1.15.0): the chain of aliases in the answer ends in a record of the type asked for.
+    /// `answersQuestion` (1.15.0): the chain of aliases in the answer ends in a record of the type and class asked for.
     #[must_use]
     pub fn answers_question(&self) -> bool {
         let Question { name, rtype, .. } = &self.question;
@@ -217,7 +217,7 @@ impl Reply {
             return false;
         }
         if *rtype == Rtype::ANY {
-            return self.answer.iter().any(|rr| rr.owner == *name);
+            return self.of_class().any(|rr| rr.owner == *name);
         }
         if *rtype == Rtype::CNAME {
             return matches!(self.alias_of(name), Ok(Some(_)));
@@ -226,17 +226,23 @@ impl Reply {
         for _ in 0..=self.answer.len() {
             match self.alias_of(&at) {
                 Err(()) => return false,
-                Ok(None) => return self.answer.iter().any(|rr| rr.rtype == *rtype && rr.owner == at),
+                Ok(None) => return self.of_class().any(|rr| rr.rtype == *rtype && rr.owner == at),
                 Ok(Some(target)) => at = target.clone(),
             }
         }
         false
     }
 
+    /// Records of the answer section whose class is the question's (`classMatches`).
+    fn of_class(&self) -> impl Iterator<Item = &Rr> {
+        let class = self.question.class;
+        self.answer.iter().filter(move |rr| class == Class::ANY || rr.class == class)
+    }
+
     /// The one alias of `owner`; an error if there are different ones.
     fn alias_of(&self, owner: &Name) -> Result<Option<&Name>, ()> {
         let mut found = None;
-        for rr in self.answer.iter().filter(|rr| rr.owner == *owner && rr.rtype == Rtype::CNAME) {
+        for rr in self.of_class().filter(|rr| rr.owner == *owner && rr.rtype == Rtype::CNAME) {
             let Rdata::Cname(target) = &rr.rdata else { continue };
             if found.is_some_and(|known| known != target) {
                 return Err(());

@@ -128,11 +128,11 @@ impl<'s> Run<'s, '_, '_> {
     fn alias(&mut self, rule: &RewriteRule, reply: &mut Reply, ask: &mut Ask) -> Result<(), Stop> {
         let Action::Cname { from, to } = &rule.action else { return Ok(()) };
         let original: Vec<Rr> = reply.answer.clone();
-        let (asked, spelled) = (ask.question.name.clone(), reply.spelled.clone());
+        let spelled = reply.spelled.clone();
         for rr in original {
             let Rdata::Cname(target) = &rr.rdata else { continue };
             // An upstream repeats the letter case of the question in names that end like it; rules compare as written.
-            if written_in_capitals(&asked, spelled.as_deref(), target) {
+            if written_in_capitals(spelled.as_deref(), target) {
                 continue;
             }
             let Some(new) = new_target(from, to, &target.to_string()) else { continue };
@@ -163,8 +163,9 @@ impl<'s> Run<'s, '_, '_> {
     }
 }
 
-/// True if the part of the question's name that `target` shares has upper case.
-fn written_in_capitals(asked: &Name, spelled: Option<&[u8]>, target: &Name) -> bool {
+/// True if the part that `target` shares with the name that the upstream was asked for has upper case.
+fn written_in_capitals(spelled: Option<&[u8]>, target: &Name) -> bool {
+    let Some(asked) = spelled.and_then(|wire| Name::from_wire(wire).ok()) else { return false };
     let mut shared = target.clone();
     while !asked.is_at_or_below(&shared) {
         let Some(parent) = shared.parent() else { return false };
