@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use truename_cluster::corefile::{self, Env, Plugin};
+use truename_cluster::history::timeline::EVER;
 use truename_cluster::history::{CorefileHistory, Entry, History, Kind, Timeline};
 use truename_model::time::SECOND;
 use truename_model::{Interval, Known, Object, Origin};
@@ -104,8 +105,9 @@ impl<'a> Servers<'a> {
         };
         let first = timeline.entries.iter().find(of_uid)?;
         let last = timeline.entries.iter().rfind(of_uid)?;
-        let created = first.state.as_ref().and_then(|state| state.meta.created).unwrap_or(first.began.lo);
-        let life = Interval { lo: first.began.lo.max(created), hi: last.ended.hi };
+        // The first state that is known need not be the first that there was.
+        let created = first.state.as_ref().and_then(|state| state.meta.created).unwrap_or(EVER);
+        let life = Interval { lo: created, hi: last.ended.hi };
         (life.lo <= life.hi).then(|| life.widened(LIFE_SLACK))
     }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use truename_cluster::history::coverage::SESSION_NS;
 use truename_cluster::history::{CorefileHistory, History, cluster_mark};
 use truename_evidence::Reader;
 use truename_model::time::SECOND;
@@ -25,7 +26,7 @@ use crate::settings::Settings;
 /// Longest Corefile that is read, octets.
 const COREFILE_MAX: usize = 4 << 20;
 
-/// So many records over so much time show how often an audit log is written to.
+/// So many records over so much time show how often a stream is written to.
 const RHYTHM_RECORDS: usize = 16;
 const RHYTHM_NS: i64 = 10 * SECOND;
 
@@ -38,6 +39,8 @@ pub struct Told {
     pub reach: Option<Interval>,
     /// Longest silence between records of an audit log that is long enough to have a rhythm, nanoseconds.
     pub rhythm: Option<i64>,
+    /// Times of the records of a watch, Unix nanoseconds, in no order.
+    pub times: Vec<i64>,
     /// When the stream lost changes (an expired watch).
     pub breaks: Vec<Nanos>,
     /// The text, for a Corefile.
@@ -72,11 +75,11 @@ fn read_item(reader: &Reader, index: u32, item: &PlanItem) -> Result<Told, Engin
     let context = DecodeContext::new(index, OriginId(index));
     let mut pump = Pump::new(reader.records(item.id)?, decoder(&item.format, context));
     let mut observations: Vec<Observation> = Vec::new();
-    let mut times: Vec<i64> = Vec::new();
+    let is_stream = matches!(item.format, Format::Audit | Format::KubeWatch);
     while pump.chunk(&mut observations, &mut told.changes)? {
         for observation in observations.drain(..) {
             reach(&mut told.reach, &observation);
-            times.extend(observation.at.interval().map(|at| at.lo.0));
+            told.times.extend(observation.at.interval().filter(|_| is_stream).map(|at| at.lo.0));
             if let (Event::Loss(loss), Some(at)) = (&observation.event, observation.at.interval())
                 && loss.cause.starts_with("watch-")
             {
@@ -85,9 +88,12 @@ fn read_item(reader: &Reader, index: u32, item: &PlanItem) -> Result<Told, Engin
         }
     }
     told.tally = pump.tally;
+    if is_stream {
+        let when = |change: &ClusterChange| change.seen_at.or_else(|| change.at.interval());
+        told.times.extend(told.changes.iter().filter_map(when).map(|at| at.lo.0));
+    }
     if item.format == Format::Audit {
-        times.extend(told.changes.iter().filter_map(|change| change.at.interval()).map(|at| at.lo.0));
-        told.rhythm = rhythm(times);
+        told.rhythm = rhythm(std::mem::take(&mut told.times));
     }
     for change in &told.changes {
         if let Some(at) = change.at.interval().or(change.seen_at) {
@@ -107,6 +113,20 @@ fn rhythm(mut times: Vec<i64>) -> Option<i64> {
     gaps.max().filter(|_| enough)
 }
 
+/// The rhythm of an audit log, or of all watches that a recorder began together: they end together, and the quiet ones tell
+/// less of when than the others do.
+fn rhythm_of(told: &[Told], items: &[usize], plan: &Plan, index: usize) -> Option<i64> {
+    if plan.items[index].format == Format::Audit {
+        return told[index].rhythm;
+    }
+    let first = told[index].times.iter().min()?;
+    let together = |other: &&usize| {
+        plan.items[**other].format == Format::KubeWatch
+            && told[**other].times.iter().min().is_some_and(|at| at.abs_diff(*first) <= SESSION_NS as u64)
+    };
+    rhythm(items.iter().filter(together).flat_map(|other| &told[*other].times).copied().collect())
+}
+
 fn reach(reach: &mut Option<Interval>, observation: &Observation) {
     let timed = matches!(observation.event, Event::Ignored(_));
     if let (true, ObservedAt::Known(at, _)) = (timed, observation.at) {
@@ -120,7 +140,7 @@ fn reach(reach: &mut Option<Interval>, observation: &Observation) {
 pub fn fold(told: &[Told], items: &[usize], plan: &Plan) -> (History, CorefileHistory) {
     let (mut history, mut corefiles) = (History::new(), CorefileHistory::new());
     for &index in items {
-        let told = &told[index];
+        let (all, told) = (told, &told[index]);
         let source = match plan.items[index].format {
             Format::Audit => Some(ChangeSource::Audit),
             Format::KubeWatch => Some(ChangeSource::Watch),
@@ -129,7 +149,7 @@ pub fn fold(told: &[Told], items: &[usize], plan: &Plan) -> (History, CorefileHi
         if let (Some(source), Some(reach)) = (source, told.reach) {
             history.note_span(index as u32, source, reach);
         }
-        if let Some(gap) = told.rhythm {
+        if let Some(gap) = source.and_then(|_| rhythm_of(all, items, plan, index)) {
             history.note_rhythm(index as u32, gap);
         }
         told.breaks.iter().for_each(|at| history.note_break(index as u32, *at));

@@ -28,8 +28,8 @@ const JOIN_NS: i64 = SECOND;
 /// and a recording rarely ends with a change. The stated reach of every claim that rests on a stream; of one that was
 /// never silent for so long, less ([`Coverage::note_rhythm`]).
 pub const REACH_NS: i64 = 120 * SECOND;
-/// Watches that begin within this time of each other were started by one recorder, which ended them together.
-const SESSION_NS: i64 = 30 * SECOND;
+/// Watches that begin within this time of each other were started by one recorder, which ended them together, nanoseconds.
+pub const SESSION_NS: i64 = 30 * SECOND;
 
 /// What one item told of one kind.
 #[derive(Clone, Debug)]

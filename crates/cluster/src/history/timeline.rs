@@ -205,8 +205,9 @@ fn was_born(kind: Kind, draft: &Draft, coverage: &Coverage) -> bool {
 /// By item of dumps that do not say when they were taken: an instant that the dump is not older than.
 pub type Dumped = std::collections::BTreeMap<u32, Nanos>;
 
-fn draft(change: &ClusterChange, dumped: &Dumped) -> Draft {
+fn draft(change: &ClusterChange, dumped: &Dumped, first: Option<u64>) -> Draft {
     let meta = &change.meta;
+    let rv: Option<u64> = meta.resource_version.parse().ok();
     let mut began = Interval { lo: EVER, hi: NEVER };
     let told = change.at.interval().filter(|_| change.kind != ChangeKind::Listed);
     if let Some(at) = told {
@@ -228,7 +229,9 @@ fn draft(change: &ClusterChange, dumped: &Dumped) -> Draft {
     let dumped = dumped.get(&change.record.item).map(|at| Interval::at(*at));
     let untimed = change.source == ChangeSource::Snapshot && change.seen_at.is_none();
     let seen = change.seen_at.or_else(|| change.at.interval()).or(dumped);
-    if let Some(seen) = seen {
+    // The dump may be of any later day. Its state has held from the start only as long as no other is known before it.
+    let is_later = untimed && change.at.interval().is_none() && rv > first;
+    if let Some(seen) = seen.filter(|_| !is_later) {
         began.hi = began.hi.min(seen.hi.max(meta.created.unwrap_or(EVER)));
         began.lo = began.lo.min(began.hi);
     }
@@ -236,7 +239,7 @@ fn draft(change: &ClusterChange, dumped: &Dumped) -> Draft {
     let held = held.filter(|_| change.source == ChangeSource::Snapshot);
     Draft {
         uid: meta.uid.clone(),
-        rv: meta.resource_version.parse().ok(),
+        rv,
         rv_text: meta.resource_version.clone(),
         deleted,
         born: change.kind == ChangeKind::Created,
@@ -255,8 +258,12 @@ fn merge(changes: &[&ClusterChange], dumped: &Dumped) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::with_capacity(changes.len());
     let mut at: hashbrown::HashMap<(String, String, bool), usize, foldhash::fast::FixedState> =
         hashbrown::HashMap::default();
+    let first = |uid: &str| {
+        let same = changes.iter().filter(|change| change.meta.uid == uid);
+        same.filter_map(|change| change.meta.resource_version.parse::<u64>().ok()).min()
+    };
     for change in changes {
-        let new = draft(change, dumped);
+        let new = draft(change, dumped, first(&change.meta.uid));
         let version = if new.deleted { String::new() } else { new.rv_text.clone() };
         if version.is_empty() && !new.deleted {
             drafts.push(new);
@@ -356,7 +363,11 @@ fn place(kind: Kind, drafts: Vec<Draft>, coverage: &Coverage) -> Vec<Entry> {
 }
 
 fn entry(kind: Kind, draft: Draft, next: Option<Interval>, coverage: &Coverage) -> Entry {
-    let held_to = draft.held.map_or(draft.began.hi, |held| held.max(draft.began.hi));
+    let held_to = match draft.held {
+        // An undated dump shows a later state: the object was there, but since when in this state nothing tells.
+        Some(held) if draft.began.hi == NEVER => held.max(draft.began.lo),
+        held => held.map_or(draft.began.hi, |held| held.max(draft.began.hi)),
+    };
     let ended = next.unwrap_or(Interval { lo: held_to, hi: NEVER });
     // From the record that shows it on, a change would have been seen.
     let sighted = draft.sighted.unwrap_or(held_to);

@@ -7,7 +7,7 @@ use truename_model::rr::{Body, Class, Flags, Question, Rcode, Rdata, Record, Rty
 use truename_model::verdict::{Explanation, Verdict, WhyUnverifiable};
 
 use super::{Judgement, Truth};
-use crate::fixture::{Told, at, meta, service};
+use crate::fixture::{Told, at, meta, service, versioned};
 use crate::history::CorefileHistory;
 
 fn name(text: &str) -> Name {
@@ -122,6 +122,31 @@ fn a_tampered_corefile_explains_its_answers_while_it_may_be_in_force() {
     ] {
         assert_eq!(setting.word(WEB, data, millis), expected, "{data} at {millis}");
     }
+}
+
+/// A dump without a time may be of any later day: between two versions that nothing but such dumps and lists show, a third
+/// may have run.
+#[test]
+fn between_two_dumps_another_configuration_may_have_run() {
+    let mut told = Told::default();
+    let version = |rv: u64| versioned("kube-system", "coredns", "u1", rv, 1);
+    told.snapshot(200_000, version(10), config(&corefile("")));
+    told.snapshot(500_000, version(30), config(&corefile("")));
+    for rv in [10, 30] {
+        told.snapshot(0, version(rv), config(&corefile("")));
+        told.changes.last_mut().unwrap().seen_at = None;
+    }
+    let mut corefiles = CorefileHistory::new();
+    assert!(told.changes.iter().all(|change| corefiles.fold(change)));
+    corefiles.finish(&told.bare_history());
+    assert!(corefiles.is_known(at(150_000)));
+    assert!(!corefiles.is_known(at(300_000)) && !corefiles.is_known(at(499_000)));
+    // As the lists alone say.
+    told.changes.truncate(2);
+    let mut lists = CorefileHistory::new();
+    told.changes.iter().for_each(|change| assert!(lists.fold(change)));
+    lists.finish(&told.bare_history());
+    assert!(!lists.is_known(at(300_000)));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! A covering choice here; `cargo xtask score cases --subsets` runs every subset of every full case.
 
+use truename_model::Nanos;
+use truename_testkit::recording::source_of;
 use truename_testkit::subsets::{Claims, Partial, Whole, cuts, single_lists, sources, subset};
 
 use crate::mutations::recording;
@@ -118,4 +120,40 @@ fn the_tap_of_the_poisoned_server_alone_says_nothing_good_of_its_answers() {
     assert!(lies > 20, "{lies}");
     let wrong: Vec<String> = whole.compare(&rest).unwrap().into_iter().map(|one| one.what).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// The first that an audit log tells of a server is a change of its status: it was there since it was created.
+#[test]
+fn a_server_that_an_audit_log_names_late_leaves_no_doubt_of_its_clock() {
+    let whole = Whole::new(recording("benign-day")).unwrap();
+    let claims = |words: &[&str]| Claims::of(&only(&whole, words).recording).unwrap();
+    let less = claims(&["pcap-client", "audit"]);
+    let grown = less.beyond(&claims(&["log", "pcap-client", "audit"]));
+    assert!(grown.is_empty() && less.exact() > 0, "{}: {:?}", less.exact(), grown.first());
+}
+
+/// Watches that all fall silent together, after changes every few seconds, were cut: they say nothing of what came later.
+#[test]
+fn watches_that_break_off_name_nobody_afterwards() {
+    let whole = Whole::new(recording("benign-day")).unwrap();
+    let cut = Nanos::parse_rfc3339(b"2026-11-25T03:21:45Z").unwrap();
+    let mut rest = whole
+        .recording()
+        .clone()
+        .without_files(&|name| matches!(source_of(name), "audit") || name.ends_with("objects/end.json"));
+    rest.without(&|shown| source_of(shown.file) == "watch" && shown.at.is_some_and(|at| at > cut)).unwrap();
+    let grown = whole.compare(&rest).unwrap();
+    assert!(grown.is_empty(), "{}: {:?}", grown.len(), grown.first());
+}
+
+/// Of a configuration that ran between two others nothing is left but what it answered.
+#[test]
+fn a_version_of_the_corefile_that_nobody_kept_contradicts_nothing() {
+    let whole = Whole::new(recording("corefile-tamper")).unwrap();
+    let rest = whole.recording().clone().without_files(&|name| {
+        source_of(name) == "audit" || name.ends_with("watch/configmaps.jsonl") || name.contains("corefile/2-")
+    });
+    assert!(rest.names().any(|name| name.contains("corefile/1-")), "{:?}", rest.names().collect::<Vec<_>>());
+    let grown = whole.compare(&rest).unwrap();
+    assert!(grown.is_empty(), "{}: {:?}", grown.len(), grown.first());
 }
