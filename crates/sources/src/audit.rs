@@ -47,6 +47,8 @@ struct AuditEvent<'a> {
     #[serde(default)]
     response_status: Option<Status>,
     #[serde(borrow, default)]
+    request_object: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     response_object: Option<&'a RawValue>,
     #[serde(borrow, default)]
     request_received_timestamp: Option<Cow<'a, str>>,
@@ -128,10 +130,11 @@ impl Audit {
         }
         let body = event.response_object.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
         let verb = event.verb.as_deref().unwrap_or_default().to_owned();
+        let sent = event.request_object;
         let code = event.response_status.as_ref().and_then(|status| status.code);
         let request = self.request(ordinal, event);
         match body {
-            Some(body) if is_status(&body) => self.without_body(&request, &verb, Some(&body), out),
+            Some(body) if is_status(&body) => self.without_body(&request, &verb, (Some(&body), sent), out),
             Some(body) if at(&body, &["items"]).is_some() => {
                 for item in list(&body, &["items"]) {
                     let kind = text_ref(&body, &["kind"]).and_then(|kind| kind.strip_suffix("List"));
@@ -140,7 +143,7 @@ impl Audit {
                 }
             }
             Some(body) => out.push(self.changed(&request, &verb, code, &body, (None, None))),
-            None => self.without_body(&request, &verb, None, out),
+            None => self.without_body(&request, &verb, (None, sent), out),
         }
         if out.is_empty() {
             out.push(self.context.ignored(ordinal, "a collection of nothing"));
@@ -205,13 +208,13 @@ impl Audit {
         }
     }
 
-    /// A deletion that shows no object is known by its reference; of anything else without a body the loss is counted, and
-    /// told at once where it configures DNS.
+    /// A deletion that shows no object is known by its reference; of anything else without a body the loss is counted;
+    /// where it configures DNS, its request may tell.
     fn without_body(
         &mut self,
         request: &Request,
         verb: &str,
-        status: Option<&Value>,
+        (status, sent): (Option<&Value>, Option<&RawValue>),
         out: &mut Vec<Decoded>,
     ) {
         let ordinal = request.record.ordinal;
@@ -243,14 +246,36 @@ impl Audit {
             self.note_unseen(kind, request);
             out.push(self.context.ignored(ordinal, "a change that the audit policy keeps no body of"));
         } else if is_dns_config_map(target) {
-            let (user, name) = (&request.actor.user, target.name.as_deref().unwrap_or_default());
-            let text = format!(
-                "the audit log does not show what {verb} of ConfigMap kube-system/{name} by {user} did"
-            );
-            out.push(self.context.loss(ordinal, request.at, "audit-no-body", Some(1), text));
+            self.configured(request, verb, sent, out);
         } else {
             out.push(self.context.ignored(ordinal, "a ConfigMap that does not configure DNS"));
         }
+    }
+
+    /// A write to a ConfigMap of DNS whose result is not kept: what its request says of it, or only that it was written to.
+    fn configured(&self, request: &Request, verb: &str, sent: Option<&RawValue>, out: &mut Vec<Decoded>) {
+        let target = &request.target;
+        let namespace = target.namespace.clone().unwrap_or_default();
+        let name = target.name.clone().unwrap_or_default();
+        let mut body = sent.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+        if let (Some(body), "create" | "update") = (body.as_mut(), verb)
+            && let Some(whole) = written_whole(body, &namespace, &name)
+        {
+            let kind = if verb == "create" { ChangeKind::Created } else { ChangeKind::Updated };
+            out.push(self.change(request, kind, whole.0, whole.1));
+            return;
+        }
+        let patch = body.as_ref().filter(|_| verb == "patch").and_then(patched);
+        let what = if patch.is_some() {
+            "the audit log keeps what was asked for, not what came of it: answers are not compared with"
+        } else {
+            "the audit log does not show what came of"
+        };
+        let text = format!("{what} {verb} of ConfigMap {namespace}/{name} by {}", request.actor.user);
+        let meta = Meta { namespace, name, uid: target.uid.clone().unwrap_or_default(), ..Meta::default() };
+        let object = Object::Other("ConfigMap".to_owned(), Arc::new(patch.unwrap_or(Value::Null)));
+        out.push(self.change(request, ChangeKind::Updated, meta, object));
+        out.push(self.context.loss(request.record.ordinal, request.at, "audit-no-body", Some(1), text));
     }
 
     fn note_unseen(&mut self, kind: &'static str, request: &Request) {
@@ -281,6 +306,50 @@ impl Audit {
 fn is_dns_config_map(target: &Target) -> bool {
     let name = target.name.as_deref().unwrap_or_default();
     target.namespace.as_deref() == Some("kube-system") && DNS_CONFIG_MAPS.contains(&name)
+}
+
+/// The ConfigMap that a request writes whole. The version that the request names is the one before, so it has none.
+fn written_whole(body: &mut Value, namespace: &str, name: &str) -> Option<(Meta, Object)> {
+    at(body, &["data"]).and_then(Value::as_object)?;
+    let meta = body.as_object_mut()?.entry("metadata").or_insert_with(|| Value::Object(Default::default()));
+    let meta = meta.as_object_mut()?;
+    meta.insert("namespace".to_owned(), Value::from(namespace));
+    meta.insert("name".to_owned(), Value::from(name));
+    let (mut meta, object) = object(body, Some("ConfigMap"), Some("v1")).ok()?;
+    meta.resource_version.clear();
+    matches!(object, Object::ConfigMap(_)).then_some((meta, object))
+}
+
+/// What a patch says of the items of a ConfigMap, as `{"data": {item: text or null}}`; `None` where that cannot be told
+/// (RFC 7386 merge patch, RFC 6902 JSON patch; strategic merge and server-side apply of maps of text are as the former).
+fn patched(patch: &Value) -> Option<Value> {
+    let mut data = serde_json::Map::new();
+    match patch {
+        Value::Object(members) if members.keys().any(|key| key.starts_with('$')) => return None,
+        Value::Object(members) => match members.get("data") {
+            None => {}
+            Some(Value::Object(items)) if !items.keys().any(|key| key.starts_with('$')) => {
+                data = items.clone()
+            }
+            Some(_) => return None,
+        },
+        Value::Array(steps) => {
+            for step in steps {
+                let (op, path) = (text_ref(step, &["op"])?, text_ref(step, &["path"])?);
+                if op == "test" || !(path == "/data" || path.is_empty() || path.starts_with("/data/")) {
+                    continue;
+                }
+                let item = path.strip_prefix("/data/")?.replace("~1", "/").replace("~0", "~");
+                match op {
+                    "add" | "replace" => drop(data.insert(item, at(step, &["value"])?.clone())),
+                    "remove" => drop(data.insert(item, Value::Null)),
+                    _ => return None,
+                }
+            }
+        }
+        _ => return None,
+    }
+    Some(serde_json::json!({ "data": data }))
 }
 
 /// Why an event changes nothing for us.

@@ -187,7 +187,7 @@ fn bodies_that_the_policy_left_out_are_losses() {
         json!({"resource": "configmaps", "namespace": "kube-system", "name": "coredns", "apiVersion": "v1"});
     let told = run(&event("patch", 200, config, json!({})));
     assert!(
-        matches!(&told[..], [Decoded::Observation(seen)] if matches!(&seen.event, Event::Loss(loss) if loss.text.contains("alice"))),
+        matches!(&told[..], [Decoded::Change(_), Decoded::Observation(seen)] if matches!(&seen.event, Event::Loss(loss) if loss.text.contains("alice"))),
         "{told:?}"
     );
     let lease = json!({"resource": "configmaps", "namespace": "shop", "name": "leader", "apiVersion": "v1"});
@@ -254,4 +254,51 @@ fn damage_is_named_with_its_place() {
         events[0]
     );
     assert_eq!(events[1..], [Event::Ignored("blank"), Event::Ignored("the frame of a list")]);
+}
+
+/// What a write to the ConfigMap of DNS gives whose answer is not kept: the change, and whether a loss is told.
+fn written(verb: &str, sent: Value) -> (ClusterChange, bool) {
+    let target =
+        json!({"resource": "configmaps", "namespace": "kube-system", "name": "coredns", "apiVersion": "v1"});
+    let sent = if sent.is_null() { json!({}) } else { json!({"requestObject": sent}) };
+    let out = run(&event(verb, 200, target, sent));
+    let Some(Decoded::Change(change)) = out.first() else { panic!("{out:?}") };
+    ((**change).clone(), out.len() > 1)
+}
+
+#[test]
+fn a_request_tells_what_was_written_to_the_configuration_of_dns() {
+    let (whole, lost) = written("update", config_map());
+    assert!(!lost && whole.meta.resource_version.is_empty());
+    assert!(matches!(&*whole.object, Object::ConfigMap(map) if map.data["Corefile"] == ". {\n}\n"));
+    // A request need not repeat where it goes.
+    let (made, _) = written("create", json!({"data": {"Corefile": "x"}}));
+    assert!(matches!(&*made.object, Object::ConfigMap(map) if map.data["Corefile"] == "x"));
+    assert_eq!((made.kind, made.meta.namespace.as_str()), (ChangeKind::Created, "kube-system"));
+    let data = |verb: &str, sent: Value| match &*written(verb, sent).0.object {
+        Object::Other(kind, body) if kind == "ConfigMap" => body.get("data").cloned(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        data("patch", json!({"data": {"Corefile": "x", "old": null}})),
+        Some(json!({"Corefile": "x", "old": null}))
+    );
+    assert_eq!(data("patch", json!({"metadata": {"labels": {"a": "b"}}})), Some(json!({})));
+    let steps = json!([
+        {"op": "test", "path": "/data/Corefile", "value": "y"},
+        {"op": "replace", "path": "/data/Corefile", "value": "x"},
+        {"op": "remove", "path": "/data/a~1b"}
+    ]);
+    assert_eq!(data("patch", steps), Some(json!({"Corefile": "x", "a/b": null})));
+    for untold in [
+        Value::Null,
+        json!({"data": null}),
+        json!({"data": {"$patch": "replace"}}),
+        json!([{"op": "replace", "path": "/data", "value": {}}]),
+        json!([{"op": "move", "from": "/data/a", "path": "/data/Corefile"}]),
+    ] {
+        assert_eq!(data("patch", untold.clone()), None, "{untold}");
+        assert!(written("patch", untold).1);
+    }
+    assert_eq!(data("update", Value::Null), None);
 }
