@@ -12,8 +12,9 @@ use super::fixture::*;
 /// One attack: rule, severity, facts with the signal (true) and the same facts without it (false).
 pub(super) type Case = (&'static str, Severity, fn(bool) -> Vec<Owned>);
 
-pub(super) const CASES: [Case; 88] = [
+pub(super) const CASES: [Case; 92] = [
     ("R01", Severity::High, sweep_services),
+    ("R01", Severity::High, sweep_in_a_crowd),
     ("R02", Severity::High, sweep_pods),
     ("R03", Severity::High, brute_force),
     ("R04", Severity::Low, fan_out),
@@ -63,6 +64,9 @@ pub(super) const CASES: [Case; 88] = [
     ("H07", Severity::High, alias_into_another_namespace),
     ("H07", Severity::High, alias_of_the_metadata_service),
     ("H08", Severity::Critical, corefile_tampered),
+    ("H08", Severity::High, hijacked_from_the_start),
+    ("H08", Severity::High, written_unseen),
+    ("H08", Severity::Critical, patched),
     ("H08", Severity::Critical, replicas_run_different_files),
     ("H08", Severity::High, replica_off_the_map),
     ("H08", Severity::Critical, forwarded_elsewhere),
@@ -121,6 +125,20 @@ pub(super) fn sweep(signal: bool, network: &str, from: f64) -> Vec<Owned> {
 
 pub(super) fn sweep_services(signal: bool) -> Vec<Owned> {
     sweep(signal, "0.96.10", 10.0)
+}
+
+/// Hundreds of pods log the names of their hosts meanwhile.
+pub(super) fn sweep_in_a_crowd(signal: bool) -> Vec<Owned> {
+    let mut facts = Vec::new();
+    for (at, fact) in sweep(signal, "0.96.10", 10.0).into_iter().enumerate() {
+        facts.push(fact);
+        facts.extend((0..300).map(|n| {
+            let lookup =
+                ask(&format!("shop/p{n}"), 10.0 + at as f64 * 0.2, "1.0.96.10.in-addr.arpa", Rtype::PTR);
+            lookup.answer(Rcode::NXDOMAIN, vec![]).fact()
+        }));
+    }
+    facts
 }
 
 pub(super) fn sweep_pods(signal: bool) -> Vec<Owned> {

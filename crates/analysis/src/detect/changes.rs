@@ -476,3 +476,33 @@ pub(super) fn orphan_alone(signal: bool) -> Vec<Owned> {
     facts.pop();
     facts
 }
+
+/// A line that stood in the Corefile before the evidence begins; without the signal it says what the Service does.
+pub(super) fn hijacked_from_the_start(signal: bool) -> Vec<Owned> {
+    let text = if signal { TAMPERED.to_owned() } else { TAMPERED.replace("198.51.100.66", "10.96.0.20") };
+    vec![config(-1.0, "", &text), listed_later("api", service("10.96.0.20", &[("app", "api")]))]
+}
+
+/// A Service of the shop whose last version is younger than the ConfigMap.
+pub(super) fn listed_later(name: &str, object: truename_model::Object) -> Owned {
+    Owned::Change(change(1.0, ChangeKind::Listed, "", meta("shop", name, &[]), object))
+}
+
+/// A write to the ConfigMap of which the audit log keeps this of its body, and no version.
+pub(super) fn written(secs: f64, user: &str, body: serde_json::Value) -> Owned {
+    let object = truename_model::Object::Other("ConfigMap".into(), std::sync::Arc::new(body));
+    let mut step = change(secs, ChangeKind::Updated, user, meta("kube-system", "coredns", &[]), object);
+    std::sync::Arc::make_mut(&mut step.meta).resource_version.clear();
+    Owned::Change(step)
+}
+
+pub(super) fn written_unseen(signal: bool) -> Vec<Owned> {
+    let user = if signal { "bob" } else { "argocd" };
+    vec![config(-1.0, "", COREFILE), written(5.0, user, serde_json::Value::Null)]
+}
+
+pub(super) fn patched(signal: bool) -> Vec<Owned> {
+    let commented = format!("# reviewed\n{COREFILE}");
+    let text = if signal { TAMPERED } else { &commented };
+    vec![config(-1.0, "", COREFILE), written(5.0, "bob", serde_json::json!({"data": {"Corefile": text}}))]
+}

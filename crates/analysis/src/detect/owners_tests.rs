@@ -343,3 +343,52 @@ fn a_slice_is_not_its_controllers_by_the_label_that_it_bears() {
     assert!(found("uid-shop-db", "10.244.1.9").is_empty());
     assert!(found("uid-shop-db", "10.244.1.99").is_empty());
 }
+
+/// A pod of another namespace, or one that the selector never took, in a slice that its controller is said to keep.
+#[test]
+fn a_controllers_slice_lists_no_pods_of_others() {
+    let found = |kind: ChangeKind, address: &str, relabelled: bool| {
+        let mut facts = store();
+        facts.extend(addon());
+        let old = |namespace: &str, name: &str, label: &str| {
+            let mut meta = meta(namespace, name, &[("app", label)]);
+            meta.created = Some(truename_model::Nanos(START - 3_600_000_000_000));
+            meta
+        };
+        let settled = |address: &str| {
+            let Object::Pod(mut pod) = pod(address, "x") else { unreachable!() };
+            pod.started = Some(truename_model::Nanos(START - 3_600_000_000_000));
+            Object::Pod(pod)
+        };
+        let listed = |meta, address: &str| told(-5.0, ChangeKind::Listed, "", (meta, settled(address)));
+        facts.push(listed(old("guest", "tool", "db"), "10.244.1.70"));
+        facts.push(listed(old("shop", "web", "web"), "10.244.1.71"));
+        for (secs, label) in [(2.0, "db"), (4.0, "web")].into_iter().filter(|_| relabelled) {
+            let step = (old("shop", "web", label), settled("10.244.1.71"));
+            facts.push(told(secs, ChangeKind::Updated, "", step));
+        }
+        let controller = "endpointslice-controller.k8s.io";
+        let pairs =
+            [("kubernetes.io/service-name", "db"), ("endpointslice.kubernetes.io/managed-by", controller)];
+        let mut made = meta("shop", "db-x", &pairs);
+        made.owners = vec![reference("Service", "db", "uid-shop-db")];
+        facts.push(told(5.0, kind, "", (made, slice(&["10.244.1.9", address]))));
+        let found = run_in_history(&facts).findings;
+        found.into_iter().filter(|finding| finding.rule == "H03").collect::<Vec<_>>()
+    };
+    for kind in [ChangeKind::Updated, ChangeKind::Listed] {
+        let foreign = found(kind, "10.244.1.70", false);
+        assert_eq!(
+            foreign.iter().map(|finding| finding.severity).max(),
+            Some(Severity::Critical),
+            "{kind:?}"
+        );
+        assert!(foreign[0].why.contains("10.244.1.70 is a pod of another namespace"), "{}", foreign[0].why);
+        assert!(!foreign[0].why.contains("10.244.1.9 "), "{}", foreign[0].why);
+        let other = found(kind, "10.244.1.71", false);
+        assert_eq!(other.iter().map(|finding| finding.severity).max(), Some(Severity::High), "{kind:?}");
+        // Its labels fitted a moment ago.
+        assert!(found(kind, "10.244.1.71", true).is_empty());
+        assert!(found(kind, "10.244.1.9", false).is_empty());
+    }
+}

@@ -606,3 +606,110 @@ fn a_crowd_does_not_hide_who_guesses_service_names() {
     assert_eq!((found.subject.as_str(), found.count), ("pod guest/scan-1", 24));
     assert!(!detected.evictions.contains_key("R03"), "{:?}", detected.evictions);
 }
+
+/// Stubs open a socket for each suffix, so with the log of one replica of two half of the steps are missing.
+#[test]
+fn steps_of_walks_in_part_are_no_guesses() {
+    let step = |n: u32, qname: &str, base: &str, outcome: IntentOutcome, known: bool| {
+        let at = f64::from(n) * 0.3;
+        let resolved = outcome == IntentOutcome::ResolvedAbsolute;
+        let stated = if resolved { outcome } else { IntentOutcome::NxDomain };
+        let mut one = intent("guest/scan", at, qname, stated, Rtype::A);
+        one.outcome = outcome;
+        if !known {
+            one.attribution = truename_model::Attribution::Unknown(truename_model::UnknownOwner::NoObjects);
+            one.base = name(base);
+        }
+        Owned::Intent(one)
+    };
+    let case = |ending: &str, walks: bool, known: bool| {
+        let mut facts = Vec::new();
+        for n in 0..120u32 {
+            let base = format!("www{n}.site{n}.{ending}");
+            let denied = if known { IntentOutcome::NxDomain } else { IntentOutcome::Abandoned };
+            facts.push(step(n, &format!("{base}.svc.{ZONE}"), &base, denied, known));
+            if walks && n % 3 == 0 {
+                facts.push(step(n, &base, &base, IntentOutcome::ResolvedAbsolute, known));
+            }
+        }
+        let rules = run(&facts).findings.into_iter().map(|finding| finding.rule);
+        rules.filter(|rule| ["R03", "X08"].contains(&rule.as_str())).collect::<Vec<_>>()
+    };
+    for ending in ["com", "lan"] {
+        // Full names of services that nobody asked another way.
+        assert_eq!(case(ending, false, true), ["R03", "X08"], "{ending}");
+        assert_eq!(case(ending, false, false), ["R03"], "{ending}");
+        for known in [true, false] {
+            assert!(
+                case(ending, true, known).is_empty(),
+                "{ending} {known}: {:?}",
+                case(ending, true, known)
+            );
+        }
+    }
+}
+
+/// What stands in the first version answers for a Service with something else, or is none of its business.
+#[test]
+fn only_lines_that_answer_for_a_service_stand_out_from_the_start() {
+    let found = |old: &str, new: &str| {
+        let facts = [
+            config(-1.0, "", &COREFILE.replace(old, new)),
+            listed_later("api", service("10.96.0.20", &[("app", "api")])),
+            listed_later("db", service("10.96.0.21", &[("app", "db")])),
+        ];
+        run(&facts).findings.into_iter().filter(|finding| finding.rule == "H08").collect::<Vec<_>>()
+    };
+    let line = |text: &str| found("  cache 30\n", &format!("  {text}\n  cache 30\n"));
+    for text in [
+        format!("hosts {{\n 6.6.6.6 api.shop.svc.{ZONE}\n fallthrough\n }}"),
+        format!("rewrite name api.shop.svc.{ZONE} db.shop.svc.{ZONE}"),
+        format!("rewrite stop name regex api\\.(.*)\\.svc\\.cluster\\.local db.{{1}}.svc.{ZONE}"),
+        format!(
+            "template IN A {ZONE} {{\n match ^api[.]shop\n answer \"{{{{ .Name }}}} 60 IN A 6.6.6.6\"\n }}"
+        ),
+    ] {
+        let found = line(&text);
+        assert_eq!(found.iter().map(|one| one.severity).collect::<Vec<_>>(), [Severity::High], "{text}");
+        assert!(
+            found[0].graded.iter().any(|why| why.contains("before the evidence")),
+            "{:?}",
+            found[0].graded
+        );
+        assert!(found[0].why.contains("api.shop.svc"), "{}", found[0].why);
+    }
+    for text in [
+        format!("hosts {{\n 10.96.0.20 api.shop.svc.{ZONE}\n 6.6.6.6 old.shop.svc.{ZONE}\n fallthrough\n }}"),
+        "hosts /etc/coredns/NodeHosts {\n fallthrough\n }".to_owned(),
+        format!("rewrite name api.example.com api.shop.svc.{ZONE}"),
+        format!("rewrite name suffix .old.local .{ZONE}"),
+        "rewrite ttl regex .* 5".to_owned(),
+        "rewrite type ANY HINFO".to_owned(),
+        "template IN AAAA . {\n rcode NOERROR\n }".to_owned(),
+        "template ANY ANY . {\n match \"^ip-[0-9-]+[.]example[.]\"\n answer \"{{ .Name }} 60 IN A 6.6.6.6\"\n }".to_owned(),
+    ] {
+        assert!(line(&text).is_empty(), "{text}: {:?}", line(&text));
+    }
+    let stub = format!("shop.svc.{ZONE}:53 {{\n  forward . 6.6.6.6\n}}\n.:53 {{");
+    assert_eq!(found(".:53 {", &stub).len(), 1);
+    let apart = "guest.example:53 {\n  forward . 6.6.6.6\n}\n.:53 {";
+    assert!(found(".:53 {", apart).is_empty());
+}
+
+/// The audit log names the author and keeps no body, a watch shows the version: one finding with both.
+#[test]
+fn a_version_has_the_author_that_the_audit_log_names() {
+    let facts = |user: &str, text: &str| {
+        let unseen = written(4.9, user, serde_json::Value::Null);
+        let found = run(&[config(-1.0, "", COREFILE), unseen, config(5.0, "", text)]).findings;
+        let found = found.into_iter().filter(|finding| finding.rule == "H08");
+        found.map(|finding| (finding.severity, finding.subject)).collect::<Vec<_>>()
+    };
+    assert_eq!(facts("bob", TAMPERED), [(Severity::Critical, "user bob".to_owned())]);
+    assert!(facts("bob", &format!("# reviewed\n{COREFILE}")).is_empty());
+    assert!(facts("argocd", TAMPERED).is_empty());
+    // The request as it was written, and the version that it made.
+    let body = serde_json::json!({"data": {"Corefile": TAMPERED}});
+    let both = run(&[config(-1.0, "", COREFILE), written(4.9, "bob", body), config(5.0, "", TAMPERED)]);
+    assert_eq!(both.findings.iter().filter(|finding| finding.rule == "H08").count(), 1);
+}

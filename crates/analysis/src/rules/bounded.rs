@@ -76,6 +76,30 @@ impl<K: Hash + Ord + Clone, V> Table<K, V> {
         self.evictions
     }
 
+    /// Forgets whole entries, those of least weight first and of these the one touched longest ago, until no more than
+    /// `keep` of weight is left.
+    pub(crate) fn evict_lightest(
+        &mut self,
+        keep: usize,
+        weight: impl Fn(&V) -> usize,
+        evicted: &mut Vec<(K, V)>,
+    ) {
+        let mut order: Vec<(usize, u64, K)> =
+            self.map.iter().map(|(key, (tick, value))| (weight(value), *tick, key.clone())).collect();
+        order.sort_unstable_by_key(|(weight, tick, _)| (*weight, *tick));
+        let mut all: usize = order.iter().map(|(weight, ..)| weight).sum();
+        for (weight, _, key) in order {
+            if all <= keep {
+                break;
+            }
+            all = all.saturating_sub(weight);
+            if let Some(value) = self.remove(&key) {
+                evicted.push((key, value));
+                self.evictions += 1;
+            }
+        }
+    }
+
     /// Forgets the eighth that was touched longest ago.
     pub(crate) fn evict(&mut self, evicted: &mut Vec<(K, V)>) {
         let mut ticks: Vec<u64> = self.map.values().map(|(tick, _)| *tick).collect();
@@ -198,6 +222,19 @@ mod tests {
         table.entry(100, || 100, &mut evicted);
         assert_eq!(evicted.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!((table.evictions(), table.get(&0)), (3, Some(&0)));
+    }
+
+    #[test]
+    fn the_lightest_are_forgotten_first() {
+        let mut table: Table<u32, usize> = Table::new(64);
+        for key in 0..20 {
+            table.slot(key, || if key == 3 { 9 } else { 1 });
+        }
+        let mut evicted = Vec::new();
+        table.evict_lightest(12, |weight| *weight, &mut evicted);
+        assert_eq!(evicted.len(), 16);
+        assert!(!evicted.iter().any(|(key, _)| [3, 17, 18, 19].contains(key)), "{evicted:?}");
+        assert_eq!((table.get(&3), table.evictions()), (Some(&9), 16));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod r08_transfer;
 mod r09_chaos;
 mod r21_forbidden;
 mod ranges;
+mod walks;
 mod who;
 mod x08_flood;
 mod x10_servfail;

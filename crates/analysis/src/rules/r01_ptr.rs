@@ -27,8 +27,9 @@ pub(crate) enum Swept {
 
 /// Different addresses kept per workload.
 const TARGETS_MAX: usize = 4_096;
-/// Workloads kept.
-const WORKLOADS: usize = 256;
+/// Different addresses kept of all workloads together. Beyond it the workloads with the fewest are forgotten: never one
+/// that is nearer to a sweep than another that stays.
+const TARGETS_OF_ALL_MAX: usize = 1 << 18;
 
 #[derive(Clone, Debug)]
 struct Target {
@@ -52,11 +53,20 @@ pub(crate) struct PtrSweep {
     swept: Swept,
     ranges: Ranges,
     sweeps: Table<Who, Sweep>,
+    // Addresses kept now, of all workloads.
+    targets: usize,
 }
 
 impl PtrSweep {
     pub(crate) fn new(meta: RuleMeta, swept: Swept) -> Self {
-        Self { meta, swept, ranges: Ranges::default(), sweeps: Table::new(WORKLOADS) }
+        // Every workload has an address, so the table is never full before the bound is reached.
+        Self {
+            meta,
+            swept,
+            ranges: Ranges::default(),
+            sweeps: Table::new(TARGETS_OF_ALL_MAX + 1),
+            targets: 0,
+        }
     }
 
     /// What of the sweep lies in the watched range: (range as text, whether it is only a guess, addresses).
@@ -74,6 +84,33 @@ impl PtrSweep {
             split.entry(key).or_default().push((ip, target));
         }
         split
+    }
+
+    fn take(&mut self, who: Who, ip: IpAddr, target: Target) {
+        let sweep = self.sweeps.slot(who, Sweep::default);
+        if sweep.targets.contains_key(&ip) {
+            return;
+        }
+        if sweep.targets.len() < TARGETS_MAX {
+            sweep.targets.insert(ip, target);
+            self.targets += 1;
+        } else {
+            sweep.more += 1;
+        }
+    }
+
+    /// Makes room; what is forgotten is judged first.
+    fn forget(&mut self, cx: &Context<'_>, out: &mut Vec<Draft>) {
+        if self.targets <= TARGETS_OF_ALL_MAX {
+            return;
+        }
+        let mut evicted = Vec::new();
+        let keep = TARGETS_OF_ALL_MAX / 8 * 7;
+        self.sweeps.evict_lightest(keep, |sweep| sweep.targets.len(), &mut evicted);
+        for (who, sweep) in evicted {
+            self.targets = self.targets.saturating_sub(sweep.targets.len());
+            self.judge(&who, &sweep, cx, out);
+        }
     }
 
     fn judge(&self, who: &Who, sweep: &Sweep, cx: &Context<'_>, out: &mut Vec<Draft>) {
@@ -234,16 +271,8 @@ impl Rule for PtrSweep {
                     recursion_desired: recursion_desired(transaction),
                     name: shown(&transaction.question.name),
                 };
-                let mut evicted = Vec::new();
-                let sweep = self.sweeps.entry(lookup::who(judged), Sweep::default, &mut evicted);
-                if sweep.targets.len() < TARGETS_MAX || sweep.targets.contains_key(&ip) {
-                    sweep.targets.entry(ip).or_insert(target);
-                } else {
-                    sweep.more += 1;
-                }
-                for (who, sweep) in evicted {
-                    self.judge(&who, &sweep, cx, out);
-                }
+                self.take(lookup::who(judged), ip, target);
+                self.forget(cx, out);
             }
             _ => {}
         }

@@ -1,7 +1,8 @@
 //! R03: service names guessed, as many different denied names in a short time, or as a random walk that climbs.
 //!
 //! Enters: intents; leaves: one draft per workload. Counts names of intents, so that a search list is one try.
-//! Deliberately absent: names outside the cluster zone (an application's typing errors are no reconnaissance).
+//! Deliberately absent: names outside the cluster zone (an application's typing errors are no reconnaissance), and lone
+//! names of a client whose walks are in the evidence in part (see `walks`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use truename_model::{
 use super::bounded::{Table, Tally, limit, limit_ns, ratio};
 use super::lookup;
 use super::names::{ClusterName, is_tld, shown};
+use super::walks::Walks;
 use super::who::Who;
 use crate::facts::{Context, Draft, Fact, Rule};
 use crate::text::escaped;
@@ -80,11 +82,26 @@ const CLIENTS_MAX: usize = 8_192;
 
 #[derive(Debug, Default)]
 struct Client {
-    // `service.namespace` to the last time and whether it was denied: first contacts, and the window.
-    contacted: BTreeMap<Box<[u8]>, (Nanos, bool)>,
+    // `service.namespace` to the last contact: first contacts, and the window.
+    contacted: BTreeMap<Box<[u8]>, Contact>,
+    // With the names that may be steps of a walk, and without.
+    all: Count,
+    sure: Count,
+    last: Option<Nanos>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Contact {
+    at: Nanos,
+    denied: bool,
+    // It may be a step of a walk.
+    lone: bool,
+}
+
+#[derive(Debug, Default)]
+struct Count {
     walk: f64,
     alarm: Option<Alarm>,
-    last: Option<Nanos>,
     tally: Tally,
 }
 
@@ -104,6 +121,7 @@ pub(crate) struct BruteForce {
     clients: Table<Who, Client>,
     // Services remembered now, by all clients.
     contacts: usize,
+    walks: Walks,
     // Namespaces that exist: many are named like top-level domains (`shop`, `dev`), and `api.shop` means a service.
     namespaces: BTreeSet<Box<[u8]>>,
     since: Option<Nanos>,
@@ -111,11 +129,19 @@ pub(crate) struct BruteForce {
 
 impl BruteForce {
     pub(crate) fn new(meta: RuleMeta) -> Self {
-        Self { meta, clients: Table::new(CLIENTS_MAX), contacts: 0, namespaces: BTreeSet::new(), since: None }
+        Self {
+            meta,
+            clients: Table::new(CLIENTS_MAX),
+            contacts: 0,
+            walks: Walks::new(),
+            namespaces: BTreeSet::new(),
+            since: None,
+        }
     }
 
     fn intent(&mut self, intent: &Intent, zone: &Name, cx: &Context<'_>, out: &mut Vec<Draft>) {
         let who = Who::new(&intent.attribution, Some(intent.client));
+        let lone = self.walks.observe(&who, intent, zone);
         let Some(service) = service_of(intent, zone, who.namespace(), &self.namespaces) else { return };
         let denied = match intent.outcome {
             IntentOutcome::NxDomain => true,
@@ -130,23 +156,10 @@ impl BruteForce {
         let factor = who.factor(limit(&self.meta, "node_factor"));
         let mut evicted = Vec::new();
         let client = self.clients.entry(who, Client::default, &mut evicted);
-        let at = intent.from.lo;
-        if client.last.is_some_and(|last| at.since(last) > DAY_NS) {
-            client.walk = 0.0;
-        }
-        client.last = Some(at);
         let before = client.contacted.len();
-        let fresh = contact(client, &service, at, denied, limit_ns(&self.meta, "window_secs"));
+        let contact = Contact { at: intent.from.lo, denied, lone };
+        note(&self.meta, client, (&service, contact), factor, intent);
         self.contacts = (self.contacts + client.contacted.len()).saturating_sub(before);
-        if denied && fresh {
-            let step = intent.steps.first().map(|step| &step.transaction);
-            let when = step.map_or(ObservedAt::None, |step| lookup::at(step));
-            let record = step.and_then(|step| lookup::first_record(step));
-            client
-                .tally
-                .add(when, record, || format!("denied: {}", escaped(&String::from_utf8_lossy(&service))));
-            check(&self.meta, client, at, factor);
-        }
         if self.contacts > KNOWN_BY_ALL_MAX {
             self.clients.evict(&mut evicted);
         }
@@ -157,13 +170,14 @@ impl BruteForce {
     }
 
     fn close(&self, who: &Who, client: Client, cx: &Context<'_>, out: &mut Vec<Draft>) {
-        let Some(alarm) = client.alarm else { return };
+        let count = if self.walks.stand_alone(who) { client.all } else { client.sure };
+        let Some(alarm) = count.alarm else { return };
         if who.is_infrastructure(cx.profile) {
             return;
         }
-        let title = format!("{} tried {} service names that do not exist", who.text(), client.tally.count);
+        let title = format!("{} tried {} service names that do not exist", who.text(), count.tally.count);
         let mut draft = Draft::new(&self.meta.id, Severity::High, title);
-        client.tally.fill(&mut draft);
+        count.tally.fill(&mut draft);
         draft.subject = who.text();
         draft.workload = who.workload();
         draft.target = cx.knowledge.cluster_domain().map(|zone| shown(&zone)).unwrap_or_default();
@@ -230,32 +244,80 @@ fn service_of(intent: &Intent, zone: &Name, own: &str, known: &BTreeSet<Box<[u8]
     }
 }
 
-/// Notes a contact; true if the service was not asked within the window before. A first contact moves the walk
-/// (threshold random walk, Jung et al. 2004): ×4 if denied, ×0.25 if it exists.
-fn contact(client: &mut Client, service: &[u8], at: Nanos, denied: bool, window_ns: i64) -> bool {
-    if let Some(known) = client.contacted.get_mut(service) {
-        let fresh = at.since(known.0) > window_ns || known.1 != denied;
-        *known = (at, denied);
-        return fresh;
+/// Notes a contact, in the count of all and, unless it may be a step of a walk, in that of the sure ones.
+fn note(
+    meta: &RuleMeta,
+    client: &mut Client,
+    (service, contact): (&[u8], Contact),
+    factor: f64,
+    intent: &Intent,
+) {
+    if client.last.is_some_and(|last| contact.at.since(last) > DAY_NS) {
+        (client.all.walk, client.sure.walk) = (0.0, 0.0);
     }
-    if client.contacted.len() >= KNOWN_MAX {
-        client.contacted.retain(|_, (last, _)| at.since(*last) <= window_ns);
+    client.last = Some(contact.at);
+    let (fresh, first) = remember(client, service, contact, limit_ns(meta, "window_secs"));
+    let Client { contacted, all, sure, .. } = client;
+    let counts = [(all, true), (sure, false)];
+    for (count, with_lone) in counts.into_iter().filter(|(_, with_lone)| *with_lone || !contact.lone) {
+        if first {
+            count.step(contact.denied);
+        }
+        if contact.denied && fresh {
+            count.cite(service, intent);
+            check(meta, count, contacted, (contact.at, with_lone), factor);
+        }
     }
-    if client.contacted.len() < KNOWN_MAX {
-        client.contacted.insert(Box::from(service), (at, denied));
-    }
-    let step = if denied { 4.0 } else { 0.25 };
-    client.walk = (if client.walk == 0.0 { 1.0 } else { client.walk }) * step;
-    if client.walk <= 0.01 {
-        client.walk = 1.0;
-    }
-    true
 }
 
-fn check(meta: &RuleMeta, client: &mut Client, at: Nanos, factor: f64) {
+/// Keeps a contact: whether the service was not asked within the window before, and whether it was never asked.
+fn remember(client: &mut Client, service: &[u8], contact: Contact, window_ns: i64) -> (bool, bool) {
+    let at = contact.at;
+    if let Some(known) = client.contacted.get_mut(service) {
+        let fresh = at.since(known.at) > window_ns || known.denied != contact.denied;
+        *known = contact;
+        return (fresh, false);
+    }
+    if client.contacted.len() >= KNOWN_MAX {
+        client.contacted.retain(|_, known| at.since(known.at) <= window_ns);
+    }
+    if client.contacted.len() < KNOWN_MAX {
+        client.contacted.insert(Box::from(service), contact);
+    }
+    (true, true)
+}
+
+impl Count {
+    /// A first contact moves the walk (threshold random walk, Jung et al. 2004): ×4 if denied, ×0.25 if it exists.
+    fn step(&mut self, denied: bool) {
+        let step = if denied { 4.0 } else { 0.25 };
+        self.walk = (if self.walk == 0.0 { 1.0 } else { self.walk }) * step;
+        if self.walk <= 0.01 {
+            self.walk = 1.0;
+        }
+    }
+
+    fn cite(&mut self, service: &[u8], intent: &Intent) {
+        let step = intent.steps.first().map(|step| &step.transaction);
+        let when = step.map_or(ObservedAt::None, |step| lookup::at(step));
+        let record = step.and_then(|step| lookup::first_record(step));
+        self.tally.add(when, record, || format!("denied: {}", escaped(&String::from_utf8_lossy(service))));
+    }
+}
+
+fn check(
+    meta: &RuleMeta,
+    count: &mut Count,
+    contacted: &BTreeMap<Box<[u8]>, Contact>,
+    (at, with_lone): (Nanos, bool),
+    factor: f64,
+) {
     let window = limit_ns(meta, "window_secs");
-    let recent = || client.contacted.iter().filter(|(_, (last, _))| at.since(*last) <= window);
-    let denied: Vec<&[u8]> = recent().filter(|(_, (_, denied))| *denied).map(|(key, _)| &**key).collect();
+    let recent = || {
+        let counted = move |known: &Contact| at.since(known.at) <= window && (with_lone || !known.lone);
+        contacted.iter().filter(move |(_, known)| counted(known))
+    };
+    let denied: Vec<&[u8]> = recent().filter(|(_, known)| known.denied).map(|(key, _)| &**key).collect();
     let ratio = ratio(denied.len(), recent().count());
     let sensitive = denied.iter().filter(|service| is_sensitive(service)).count();
     let distinct = denied.len();
@@ -263,15 +325,15 @@ fn check(meta: &RuleMeta, client: &mut Client, at: Nanos, factor: f64) {
     // Sensitive words weigh more, but seven different names are the least that counts, as in the walk.
     let fast =
         weighted >= limit(meta, "distinct") * factor && ratio >= limit(meta, "nx_ratio") && distinct >= 7;
-    let slow = factor <= 1.0 && client.walk >= limit(meta, "walk_alarm");
+    let slow = factor <= 1.0 && count.walk >= limit(meta, "walk_alarm");
     if !(fast || slow) {
         return;
     }
     let better =
-        client.alarm.as_ref().is_none_or(|alarm| (fast && alarm.by_walk) || distinct > alarm.distinct);
+        count.alarm.as_ref().is_none_or(|alarm| (fast && alarm.by_walk) || distinct > alarm.distinct);
     if better {
-        let by_walk = !fast && client.alarm.as_ref().is_none_or(|alarm| alarm.by_walk);
-        client.alarm = Some(Alarm { by_walk, distinct, ratio, sensitive });
+        let by_walk = !fast && count.alarm.as_ref().is_none_or(|alarm| alarm.by_walk);
+        count.alarm = Some(Alarm { by_walk, distinct, ratio, sensitive });
     }
 }
 

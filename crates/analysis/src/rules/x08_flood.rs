@@ -2,7 +2,7 @@
 //! nearly always denied; more denials in the whole cluster than its past hour allows.
 //!
 //! Enters: intents; leaves: one draft per zone or client, and one for the cluster where no zone and no client explains
-//! it. Deliberately absent: the same few names denied again and again, which is a broken dependency, and reverse names,
+//! it. Deliberately absent: steps of walks whose other steps are not in the evidence (see `walks`); the same few names denied again and again, which is a broken dependency, and reverse names,
 //! whose sweeps are R01 and R02.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +14,7 @@ use truename_model::{Intent, IntentOutcome, Name, Nanos, ObservedAt, RuleMeta, S
 use super::bounded::{Table, Tally, limit, limit_ns};
 use super::lookup;
 use super::names::{is_public, registrable, shown};
+use super::walks::Walks;
 use super::who::Who;
 use crate::facts::{Context, Draft, Fact, Rule};
 
@@ -64,6 +65,7 @@ pub(crate) struct Flood {
     zones: Table<Box<[u8]>, Zone>,
     clients: Table<Who, Second>,
     everyone: Everyone,
+    walks: Walks,
     since: Option<Nanos>,
 }
 
@@ -74,6 +76,7 @@ impl Flood {
             zones: Table::new(ZONES),
             clients: Table::new(4_096),
             everyone: Everyone::default(),
+            walks: Walks::new(),
             since: None,
         }
     }
@@ -82,6 +85,12 @@ impl Flood {
         let failed = matches!(intent.outcome, IntentOutcome::NxDomain | IntentOutcome::ServFail);
         let zone = cx.knowledge.cluster_domain();
         let at = intent.from.lo;
+        if let Some(zone) = &zone {
+            let who = Who::new(&intent.attribution, Some(intent.client));
+            if self.walks.observe(&who, intent, zone) && !self.walks.stand_alone(&who) {
+                return;
+            }
+        }
         let in_cluster = zone.as_ref().is_some_and(|zone| intent.base.is_at_or_below(zone));
         let domain = match (&zone, in_cluster) {
             (Some(zone), true) => zone.wire(),

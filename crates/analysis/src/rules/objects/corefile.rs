@@ -20,6 +20,9 @@ use crate::rules::names::{is_public, shown};
 const OPENSHIFT_OPERATOR: &str = "system:serviceaccount:openshift-dns-operator:dns-operator";
 /// Kind of OpenShift's resource that configures cluster DNS.
 pub(crate) const OPERATOR: &str = "DNS";
+/// Kind of a write to a map of which the audit log shows no state: its body is what the request says of `data`, null
+/// where nothing is kept.
+pub(crate) const WRITTEN: &str = "ConfigMap";
 /// Item of k3s's map that its controller rewrites whenever a node joins.
 const NODE_HOSTS: &str = "NodeHosts";
 /// Names tried against patterns.
@@ -29,11 +32,11 @@ const SAMPLE_MAX: usize = 1_024;
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     pub(crate) step: Step,
-    text: String,
+    pub(crate) text: String,
     hash: Option<String>,
-    parsed: Option<Arc<Corefile>>,
+    pub(crate) parsed: Option<Arc<Corefile>>,
     // Items that are no Corefile: zone files, hosts files, kube-dns's own settings.
-    items: BTreeMap<String, String>,
+    pub(crate) items: BTreeMap<String, String>,
 }
 
 impl Version {
@@ -51,7 +54,7 @@ impl Version {
         Self { step: step.clone(), text, hash, parsed, items }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.text == other.text && self.items == other.items
     }
 }
@@ -130,7 +133,8 @@ impl<'a> Targets<'a> {
     }
 }
 
-fn is_allowed(new: &Version, profile: &Profile) -> bool {
+/// True if the version's author or its text is approved.
+pub(crate) fn is_allowed(new: &Version, profile: &Profile) -> bool {
     let by_operator = |actor: &Arc<Actor>| actor.user == OPENSHIFT_OPERATOR;
     is_approved(new.step.actor.as_ref(), &profile.approved_requesters)
         || new.step.actor.as_ref().is_some_and(by_operator)
@@ -214,7 +218,7 @@ pub(crate) fn tampered_unseen(
 }
 
 /// Everything a text says, as if it were new.
-fn additions(now: &Corefile) -> Vec<CorefileChange> {
+pub(crate) fn additions(now: &Corefile) -> Vec<CorefileChange> {
     parse("", &Env::default()).map(|nothing| diff(&nothing, now)).unwrap_or_default()
 }
 
@@ -303,7 +307,7 @@ fn refused(old: &Corefile, now: &Corefile, weights: &mut Weights) {
 }
 
 /// A changed line as people find it: sign, number, plugin, text. Lines of `forward` as they were written.
-fn line(change: &CorefileChange, old: &str, new: &str) -> String {
+pub(crate) fn line(change: &CorefileChange, old: &str, new: &str) -> String {
     let (sign, text) = if change.turn == Turn::Added { ('+', new) } else { ('-', old) };
     let at = usize::try_from(change.line).unwrap_or(0).saturating_sub(1);
     let written = || text.lines().nth(at).map(|line| line.trim().trim_end_matches('{').trim_end().to_owned());

@@ -9,15 +9,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use truename_cluster::history::{History, Kind};
-use truename_model::object::{Controller, OwnerRef};
+use truename_model::object::{Controller, OwnerRef, StringMap};
 use truename_model::{Actor, ChangeKind, Interval, Meta, Nanos, Object, Profile};
 
-use super::log::{State, Step, is_controller, repository};
+use super::log::{Key, State, Step, is_controller, repository, takes};
 
 /// Longest chain of owners that is followed.
 const DEPTH_MAX: usize = 8;
 /// How long before and after a reference was seen its object must be in a complete history to be called absent.
 const ABSENT_NS: i64 = 5_000_000_000;
+/// An address that a pod has had for so long is in no slice for the pod that had it before.
+const SETTLED_NS: i64 = 300_000_000_000;
+/// A pod seen so long before is still there.
+const ALIVE_NS: i64 = 10_000_000_000;
 
 /// The topmost controller of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,6 +216,32 @@ impl<'h> Lineages<'h> {
         history.coverage().is_exhaustive(Kind::Pod, around) && history.pods_at(ip).is_empty()
     }
 
+    /// The namespace of the pod that has had this address for long, if it is certain that the Service's selector never took
+    /// a pod with this address: neither selector nor labels changed in the evidence.
+    pub(crate) fn holder_apart(&self, service: &Key, ip: IpAddr, at: Option<Nanos>) -> Option<&'h str> {
+        let (history, at) = (self.history?, at?);
+        let selector = lasting_selector(history, service)?;
+        let mut holder = None;
+        for id in history.pods_at(ip) {
+            let timeline = history.timeline(*id);
+            for entry in &timeline.entries {
+                let Some(state) = &entry.state else { continue };
+                let Object::Pod(pod) = &*state.object else { continue };
+                if *timeline.namespace == *service.0 && takes(selector, &state.meta.labels) {
+                    return None;
+                }
+                let since = pod.addressed.or(pod.started);
+                let settled = since.is_some_and(|since| at.since(since) >= SETTLED_NS);
+                let over = matches!(pod.phase.as_str(), "Succeeded" | "Failed");
+                let alive = entry.began.lo <= at && entry.known_to.since(at) >= -ALIVE_NS && !over;
+                if settled && alive && !pod.host_network && pod.ips.contains(&ip) {
+                    holder = Some(&*timeline.namespace);
+                }
+            }
+        }
+        holder
+    }
+
     /// True if the creation of the object of this UID is in the evidence.
     pub(crate) fn is_born(&self, uid: &str) -> bool {
         self.known.get(uid).is_some_and(|known| known.born)
@@ -243,6 +273,18 @@ pub(crate) struct Around<'a> {
     pub(crate) profile: &'a Profile,
     /// UIDs of pods that H04 has told of.
     pub(crate) accused: &'a BTreeSet<String>,
+}
+
+/// The selector that the Service has in all its versions, unless it has none.
+fn lasting_selector<'h>(history: &'h History, (namespace, name): &Key) -> Option<&'h StringMap> {
+    let ids = history.find(Kind::Service, namespace.as_bytes(), name.as_bytes());
+    let entries = ids.iter().flat_map(|id| &history.timeline(*id).entries);
+    let mut selectors = entries.filter_map(|entry| match &*entry.state.as_ref()?.object {
+        Object::Service(service) => Some(&service.selector),
+        _ => None,
+    });
+    let first = selectors.next().filter(|selector| !selector.is_empty())?;
+    selectors.all(|selector| selector == first).then_some(first)
 }
 
 /// The controller that an object names.

@@ -223,6 +223,7 @@ impl Log {
                 // A creation with its author is kept even when a watch has told of the pod already.
                 !same || (change.actor.is_some() && change.kind == ChangeKind::Created)
             }
+            Object::Other(kind, _) if kind == "ConfigMap" => is_dns_map(&change.meta),
             Object::Other(kind, _) => matches!(kind.as_str(), "ServiceCIDR" | "DNS"),
             Object::Policy(..) => false,
         }

@@ -5,6 +5,7 @@
 //! lookups, captured names, running hashes. Leaves: drafts. Deliberately absent: verdicts.
 
 mod capture;
+mod config;
 mod corefile;
 mod dns;
 mod lineage;
@@ -12,20 +13,21 @@ mod log;
 mod owners;
 mod service;
 mod slices;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use truename_cluster::history::Kind;
-use truename_model::object::Controller;
+use truename_model::object::{ConfigMap, Controller};
 use truename_model::{
     ChangeKind, ClusterChange, Diagnostic, Explanation, Interval, Judged, Name, Nanos, Object, ObservedAt,
     OriginId, Rcode, RecordRef, Response, Rtype, RuleMeta, Severity, Transaction, Vantage, Verdict,
 };
 
 use self::capture::Captures;
-use self::corefile::{Running, Targets, Version};
+use self::corefile::{Running, Version};
 use self::lineage::{Around, Lineages};
 use self::log::{Key, Log, State, Step};
 use self::slices::Orphan;
@@ -292,10 +294,12 @@ impl ObjectRules {
     }
 
     fn corefiles(&self, walk: &Walk<'_>, cx: &Context<'_>, out: &mut Vec<Draft>) {
-        for (mut draft, version, lines) in walk.tampered.iter().cloned() {
+        for (mut draft, versions, lines) in walk.tampered.iter().cloned() {
             let mut tally = Tally::default();
-            for line in lines {
-                let Some(produced) = self.produced.get(&(version.clone(), line)) else { continue };
+            let of_version =
+                |version: &String| lines.iter().map(|line| (version.clone(), *line)).collect::<Vec<_>>();
+            for place in versions.iter().flat_map(of_version) {
+                let Some(produced) = self.produced.get(&place) else { continue };
                 draft.count += produced.count;
                 produced.victims.iter().for_each(|victim| tally.victim(victim.clone()));
                 draft.evidence.extend(produced.evidence.iter().take(24).cloned());
@@ -444,7 +448,14 @@ struct Walk<'a> {
     operators: BTreeMap<Key, Arc<serde_json::Value>>,
     versions: Vec<Version>,
     approved: BTreeMap<Key, Version>,
-    tampered: Vec<(Draft, String, BTreeSet<u32>)>,
+    // Drafts with the versions and the lines that they are about.
+    tampered: Vec<(Draft, Vec<String>, BTreeSet<u32>)>,
+    // The tampered version last told of each map, and where in `tampered`.
+    told: BTreeMap<Key, (Version, usize)>,
+    // The last state of each map; what was written to it since that nobody saw; its first version.
+    maps: BTreeMap<Key, ConfigMap>,
+    unseen: BTreeMap<Key, Vec<Step>>,
+    firsts: BTreeMap<Key, Version>,
     orphans: Vec<Orphan>,
     aliases: BTreeMap<Key, (Name, Step)>,
     listed: Vec<Step>,
@@ -474,6 +485,10 @@ impl<'a> Walk<'a> {
             versions: Vec::new(),
             approved: BTreeMap::new(),
             tampered: Vec::new(),
+            told: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            unseen: BTreeMap::new(),
+            firsts: BTreeMap::new(),
             orphans: Vec::new(),
             aliases: BTreeMap::new(),
             listed: Vec::new(),
@@ -496,6 +511,7 @@ impl<'a> Walk<'a> {
                 out.extend(dns::controller(&self.metas.h05, step, before, controller, self.cx.profile));
                 self.controllers.insert(key, controller.clone());
             }
+            Object::Other(kind, body) if kind == corefile::WRITTEN => self.written(step, body),
             Object::Other(kind, spec) if kind == corefile::OPERATOR => self.operator(step, spec, out),
             _ => {}
         }
@@ -559,20 +575,24 @@ impl<'a> Walk<'a> {
             return;
         }
         let pretence = slices::pretence(step, slice, &self.state, self.lineages, &self.ranges);
-        let pretence = if slices::is_made_by_controller(step, slice, self.cx.profile) {
-            let Some(why) = pretence else { return };
-            Some(format!(" It bears a controller's label, but {why}."))
-        } else {
-            None
-        };
+        let claimed = slices::is_made_by_controller(step, slice, self.cx.profile);
+        if claimed && pretence.is_none() {
+            return;
+        }
+        let pretence = pretence.filter(|_| claimed);
         let told = |mut draft: Draft| {
-            draft.why.extend(pretence.clone());
+            draft
+                .why
+                .extend(pretence.iter().map(|it| format!(" It bears a controller's label, but {}.", it.why)));
             draft
         };
+        let strangers = pretence.as_ref().map(|it| it.strangers.as_slice()).unwrap_or_default();
+        let injected = match strangers {
+            [] => slices::injection(&self.metas.h03, step, slice, &self.state, &self.ranges, &self.removed),
+            _ => slices::foreign(&self.metas.h03, step, slice, strangers),
+        };
         out.extend(slices::dns_slice(&self.metas.h05, step, slice, self.cx.profile).map(told));
-        if let Some((mut draft, key, ips)) =
-            slices::injection(&self.metas.h03, step, slice, &self.state, &self.ranges, &self.removed)
-        {
+        if let Some((mut draft, key, ips)) = injected {
             if let Some(removal) = self.selector_drafts.get_mut(&key) {
                 removal.severity = Severity::Critical;
                 removal.why.push_str(&format!(" {} then put endpoints into it.", draft.target));
@@ -632,24 +652,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn config(&mut self, step: &Step) {
-        let Object::ConfigMap(map) = &*step.object else { return };
-        if step.kind == ChangeKind::Deleted {
-            return;
-        }
-        let (version, key) = (Version::new(step, map), step.key());
-        let targets = Targets::new(self.zone.as_ref(), self.ever.services.keys(), self.cx.profile);
-        let found = match self.approved.get(&key) {
-            Some(approved) => corefile::tampered(&self.metas.h08, approved, &version, &targets),
-            None => corefile::tampered_unseen(&self.metas.h08, &version, &targets),
-        };
-        match found {
-            Some((draft, lines)) => self.tampered.push((draft, step.meta.resource_version.clone(), lines)),
-            None => drop(self.approved.insert(key, version.clone())),
-        }
-        self.versions.push(version);
-    }
-
     /// OpenShift's `DNS` resource; the last approved state stays what the next is compared with.
     fn operator(&mut self, step: &Step, spec: &Arc<serde_json::Value>, out: &mut Vec<Draft>) {
         if step.kind == ChangeKind::Deleted {
@@ -687,6 +689,7 @@ impl<'a> Walk<'a> {
             out.push(draft);
         }
         out.extend(std::mem::take(&mut self.selector_drafts).into_values());
+        self.standing();
     }
 }
 

@@ -17,6 +17,8 @@ use crate::facts::Draft;
 use crate::rules::bounded::limit;
 use crate::rules::ranges::{Place, Ranges, is_local_only};
 
+/// Addresses of one slice that are looked at; the API allows 1,000 endpoints.
+const ADDRESSES_MAX: usize = 1_024;
 const CONTROLLERS: [&str; 2] =
     ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
 
@@ -47,6 +49,16 @@ pub(crate) fn is_made_by_controller(step: &Step, slice: &EndpointSlice, profile:
     label.is_some_and(|label| CONTROLLERS.contains(&label)) && owned
 }
 
+/// An address that does not belong into a slice, how bad that is, and why.
+pub(crate) type Stranger = (IpAddr, Severity, &'static str);
+
+/// What gives a slice away that says of itself that a controller keeps it.
+pub(crate) struct Pretence {
+    pub(crate) why: String,
+    /// Addresses that are certainly no endpoints of the Service; empty where only the claim itself is known to lie.
+    pub(crate) strangers: Vec<Stranger>,
+}
+
 /// Why a slice that says of itself that a controller keeps it cannot be the controller's. Labels and owner references
 /// are its author's to choose; without the audit log only a lie gives him away.
 pub(crate) fn pretence(
@@ -55,25 +67,60 @@ pub(crate) fn pretence(
     state: &State,
     lineages: &Lineages<'_>,
     ranges: &Ranges,
-) -> Option<String> {
-    if step.actor.is_some() || slice.legacy || step.kind == ChangeKind::Listed {
+) -> Option<Pretence> {
+    if step.actor.is_some() || slice.legacy {
         return None;
     }
     let key = service_of(step, slice)?;
     let named = step.meta.owners.iter().find(|owner| owner.kind == "Service");
-    if let Some(owner) = named
+    let lie = |why: String| Some(Pretence { why, strangers: Vec::new() });
+    let told = step.kind != ChangeKind::Listed;
+    if let Some(owner) = named.filter(|_| told)
         && (owner.name != key.1 || lineages.is_another(&key.0, owner))
     {
-        return Some(format!("it says that it is owned by Service {}, which is another object", owner.name));
+        return lie(format!("it says that it is owned by Service {}, which is another object", owner.name));
+    }
+    let texts = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    let ips: Vec<IpAddr> = texts.filter_map(|text| text.parse().ok()).take(ADDRESSES_MAX).collect();
+    let strangers: Vec<Stranger> = ips.iter().filter_map(|ip| stranger(*ip, &key, step, lineages)).collect();
+    if let Some((ip, _, what)) = strangers.first().filter(|_| named.is_some()) {
+        return Some(Pretence { why: format!("{ip} {what}"), strangers });
     }
     // Endpoints of a selector are pods; those of a mirrored object are anything.
     let (_, service) = state.services.get(&key)?;
-    named.filter(|_| !service.selector.is_empty())?;
-    let texts = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
-    let mut ips = texts.filter_map(|text| text.parse::<IpAddr>().ok());
-    let stranger =
-        ips.find(|ip| ranges.place(*ip) == Place::Outside && lineages.was_never_a_pods(*ip, step.at))?;
-    Some(format!("it lists {stranger}, which no pod ever had"))
+    named.filter(|_| told && !service.selector.is_empty())?;
+    let outside = ips
+        .iter()
+        .find(|ip| ranges.place(**ip) == Place::Outside && lineages.was_never_a_pods(**ip, step.at))?;
+    lie(format!("it lists {outside}, which no pod ever had"))
+}
+
+/// The address, if another pod has it for certain than one that the selector takes.
+fn stranger(ip: IpAddr, key: &Key, step: &Step, lineages: &Lineages<'_>) -> Option<Stranger> {
+    let holder = lineages.holder_apart(key, ip, step.at)?;
+    Some(if holder == key.0 {
+        (ip, Severity::High, "is a pod that the selector does not take")
+    } else {
+        (ip, Severity::Critical, "is a pod of another namespace")
+    })
+}
+
+/// H03 for a slice that a controller is said to keep, with these addresses in it.
+pub(crate) fn foreign(
+    meta: &RuleMeta,
+    step: &Step,
+    slice: &EndpointSlice,
+    strangers: &[Stranger],
+) -> Option<(Draft, Key, Vec<IpAddr>)> {
+    let key = service_of(step, slice)?;
+    let worst = strangers.iter().map(|(_, severity, _)| *severity).max()?;
+    let title = format!("{} has endpoints that are not of service {}/{}", step.object_ref(), key.0, key.1);
+    let mut draft = Draft::new(&meta.id, worst, title);
+    step.fill(&mut draft);
+    let reasons: Vec<String> = strangers.iter().take(8).map(|(ip, _, why)| format!("{ip} {why}")).collect();
+    draft.why =
+        format!("The endpoint controllers write the Service's own pods only: {}.", reasons.join("; "));
+    Some((draft, key, strangers.iter().map(|(ip, ..)| *ip).collect()))
 }
 
 /// When a service lost its selector.
