@@ -696,6 +696,34 @@ fn only_lines_that_answer_for_a_service_stand_out_from_the_start() {
     assert!(found(".:53 {", apart).is_empty());
 }
 
+/// It may be wanted: nobody is called a victim, and it makes no incident of a change.
+#[test]
+fn what_stood_from_the_start_makes_no_incident() {
+    let mut facts = hijacked_from_the_start(true);
+    let changed = corefile_tampered(true);
+    facts.extend(changed.into_iter().filter(|fact| matches!(fact, Owned::Lookup(_))).map(
+        |fact| match fact {
+            Owned::Lookup(mut judged) => {
+                let config =
+                    truename_model::ObjectRef { resource_version: "1000".into(), ..Default::default() };
+                let by =
+                    truename_model::Explanation::Corefile { config, line: 5, text: "198.51.100.66".into() };
+                judged.verdict = truename_model::Verdict::Explained { by };
+                Owned::Lookup(judged)
+            }
+            other => other,
+        },
+    ));
+    let detected = run(&facts);
+    let found = detected.findings.iter().find(|finding| finding.rule == "H08").unwrap();
+    assert!(
+        found.why.contains("received 1 answers that these lines made. Among them: pod shop/web-1."),
+        "{}",
+        found.why
+    );
+    assert!(found.victims.is_empty() && detected.incidents.is_empty(), "{:?}", detected.incidents);
+}
+
 /// The audit log names the author and keeps no body, a watch shows the version: one finding with both.
 #[test]
 fn a_version_has_the_author_that_the_audit_log_names() {

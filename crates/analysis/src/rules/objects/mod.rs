@@ -308,11 +308,19 @@ impl ObjectRules {
                     (a, b) => a.or(b),
                 };
             }
+            // What stood there before the evidence may be wanted: who was given it is told, and nobody is called a victim.
+            let stood = !draft.graded.is_empty();
             if !tally.victims.is_empty() {
+                let (when, lines) = if stood { ("", "these") } else { (" then", "the new") };
                 draft.why.push_str(&format!(
-                    " Clients then received {} answers that the new lines made.",
+                    " Clients{when} received {} answers that {lines} lines made.",
                     draft.count - 1
                 ));
+            }
+            if stood {
+                let named: Vec<String> = tally.victims.iter().take(8).cloned().collect();
+                draft.why.extend((!named.is_empty()).then(|| format!(" Among them: {}.", named.join(", "))));
+                tally.victims.clear();
             }
             draft.victims.extend(tally.victims);
             out.push(draft);
