@@ -237,5 +237,8 @@ fn logs_of_several_pods_in_one_file_are_told_as_such() {
     assert!(text(&output).contains("8 records (8 read, 0 undecodable)"), "{}", text(&output));
     let sources = outcome(work.path())["coverage"]["sources"].to_string();
     assert!(sources.contains("kubectl --timestamps in stern"), "{sources}");
-    assert!(sources.contains("coredns-a") && sources.contains("line prefix, one of several"), "{sources}");
+    // None of the two is the file's: each line is read as its own server's.
+    assert!(!sources.contains("coredns-a"), "{sources}");
+    let notes = outcome(work.path())["coverage"]["notes"].to_string();
+    assert!(notes.contains("stern.txt: holds the records of 2 servers (coredns-a, coredns-b)"), "{notes}");
 }
