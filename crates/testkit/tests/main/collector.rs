@@ -31,7 +31,7 @@ fn time(frame: &[u8]) -> Option<(u64, u32)> {
     let message = read_tap(payload).unwrap().message.unwrap();
     let asked = message.query_sec.map(|secs| (secs, message.query_nsec));
     let answered = message.response_sec.map(|secs| (secs, message.response_nsec));
-    if message.kind % 2 == 0 { answered.or(asked) } else { asked }
+    if message.kind.is_multiple_of(2) { answered.or(asked) } else { asked }
 }
 
 /// All taps of a recording as one.
