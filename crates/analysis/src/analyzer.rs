@@ -427,6 +427,8 @@ pub fn why_word(why: &WhyUnverifiable) -> &'static str {
         WhyUnverifiable::NoUpstreamLeg => "no upstream leg captured",
         WhyUnverifiable::UpstreamNotSeen => "upstream exchange not seen",
         WhyUnverifiable::OnlyTapped(_) => "upstream exchange seen by the server's tap alone",
+        WhyUnverifiable::Raced(_) => "replies with other ids raced the upstream's",
+        WhyUnverifiable::UpstreamDiffers(_) => "the upstream gave something else",
         WhyUnverifiable::Disputed(_) => "disputed by another replica",
         WhyUnverifiable::UnknownResolver => "unknown resolver",
         WhyUnverifiable::StateElsewhere(_) => "state lies elsewhere",

@@ -85,6 +85,26 @@ pub fn agree(a: &Response, b: &Response) -> bool {
     }
 }
 
+/// True if a response of the server can have been made from what the upstream gave.
+#[must_use]
+pub fn served_from(response: &Response, given: &Response) -> bool {
+    if response.rcode != given.rcode {
+        return false;
+    }
+    let (own, theirs) = (&response.body.answers, &given.body.answers);
+    is_part_of(own, theirs)
+        && (is_partial(response) || is_partial(given) || is_part_of(theirs, own))
+        && (!own.is_empty() || theirs.is_empty() || is_partial(response))
+}
+
+/// True if both answer sections hold the same addresses, and some.
+#[must_use]
+pub fn same_addresses(a: &Body, b: &Body) -> bool {
+    let of = |body: &Body| body.addresses().collect::<std::collections::BTreeSet<_>>();
+    let own = of(a);
+    !own.is_empty() && own == of(b)
+}
+
 /// True if the message may lack records: truncated by the server or cut by the capture.
 #[must_use]
 pub fn is_partial(response: &Response) -> bool {

@@ -81,6 +81,7 @@ struct Slot {
     mismatched_count: u32,
     mismatched_open: u32,
     mismatched_data: SmallVec<[(u64, u32); 2]>,
+    mismatched_senders: SmallVec<[Option<Sender>; 2]>,
     wrong_question: bool,
     built: Option<Arc<UpstreamExchange>>,
 }
@@ -335,6 +336,7 @@ impl Exchanges {
             mismatched_count: 0,
             mismatched_open: 0,
             mismatched_data: SmallVec::new(),
+            mismatched_senders: SmallVec::new(),
             wrong_question: false,
             built: None,
         };
@@ -492,6 +494,11 @@ impl Slot {
             None if kinds < 8 => self.mismatched_data.push((hash, 1)),
             None => {}
         }
+        // Of more senders than the bound the rest count as one that is not known.
+        let sender = dns.packet.map(sender_of).filter(|_| self.mismatched_senders.len() < 8);
+        if !self.mismatched_senders.contains(&sender) {
+            self.mismatched_senders.push(sender);
+        }
     }
 
     /// The exchange as it stands; fixed from then on.
@@ -506,6 +513,9 @@ impl Slot {
             let same = |&&(known, _): &&(u64, u32)| known == hash;
             self.mismatched_data.iter().find(same).map_or(0, |(_, count)| *count)
         });
+        let taken_from = response.as_ref().and_then(|taken| taken.packet).map(sender_of);
+        let is_apart = |guesser: &Option<Sender>| guesser.is_some() && *guesser != taken_from;
+        let apart = taken_from.is_some() && self.mismatched_senders.iter().all(is_apart);
         let end = response.as_ref().and_then(|taken| taken.at.interval());
         let hi = end.map_or(self.asked.hi, |end| end.hi.max(self.asked.hi));
         let exchange = Arc::new(UpstreamExchange {
@@ -521,6 +531,7 @@ impl Slot {
             mismatched_count: self.mismatched_count,
             mismatched_open: self.mismatched_open,
             mismatched_like_answer: like,
+            mismatched_apart: apart,
             second: second.map(Box::new),
             wrong_question: self.wrong_question,
             unplaced: false,
@@ -552,6 +563,13 @@ impl Slot {
         // A query sent twice may be answered twice, and rotation makes the answers differ.
         (self.wire_queries <= 1).then(|| other.clone())
     }
+}
+
+/// What tells senders of packets apart: IP TTL and MAC address.
+type Sender = (u8, Option<[u8; 6]>);
+
+fn sender_of(packet: PacketFacts) -> Sender {
+    (packet.ip_ttl, packet.mac)
 }
 
 fn response_of(record: RecordRef, dns: &DnsEvent, at: Interval) -> Response {

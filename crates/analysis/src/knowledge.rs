@@ -108,6 +108,10 @@ pub trait Knowledge: Sync {
     /// How long after its TTL a cached answer may still be served, nanoseconds (`serve_stale`), for that replica's
     /// configuration at that time.
     fn stale_ns(&self, at: Interval) -> i64;
+
+    /// True if, at any moment of `at`, the server gives what an upstream answers for `name` to the client as it is, and
+    /// asks upstreams only for what its cache does not hold.
+    fn passes_on(&self, name: &Name, at: Interval) -> bool;
 }
 
 /// All of time.
@@ -140,6 +144,10 @@ impl Knowledge for NoKnowledge {
 
     fn stale_ns(&self, _: Interval) -> i64 {
         0
+    }
+
+    fn passes_on(&self, _: &Name, _: Interval) -> bool {
+        false
     }
 }
 
@@ -345,6 +353,10 @@ impl Knowledge for ClusterKnowledge<'_> {
     fn stale_ns(&self, at: Interval) -> i64 {
         let versions = self.corefiles.versions().get(self.corefiles.in_force(at)).unwrap_or(&[]);
         versions.iter().map(|version| stale_of(&version.text)).max().unwrap_or(0)
+    }
+
+    fn passes_on(&self, name: &Name, at: Interval) -> bool {
+        self.truth.passes_on(name, at)
     }
 }
 

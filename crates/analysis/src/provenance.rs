@@ -18,7 +18,7 @@ use truename_model::{
 };
 
 use crate::attribute::SKEW;
-use crate::compare::{agree, data_hash, is_failure, is_part_of, is_partial};
+use crate::compare::{agree, data_hash, is_failure, is_part_of, is_partial, same_addresses, served_from};
 use crate::join::Joined;
 use crate::knowledge::{Answer, Chase, Judgement, Knowledge};
 use crate::replica::{ReplicaId, Replicas, Version};
@@ -46,7 +46,18 @@ struct Known {
     exchange: Arc<UpstreamExchange>,
     hash: u64,
     expires: Nanos,
-    forged: Option<Arc<str>>,
+    worth: Worth,
+}
+
+/// What an upstream's answer proves.
+#[derive(Clone, Debug, PartialEq)]
+enum Worth {
+    /// The upstream gave it.
+    Fair,
+    /// The upstream or a guesser gave it.
+    Raced,
+    /// Somebody else gave it; the text says how that shows.
+    Forged(Arc<str>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -151,12 +162,12 @@ impl Provenance {
             return;
         }
         let hash = claim_hash(rcode, &response.body.answers);
-        let forged = self.forged(exchange, response, hash);
-        if forged.is_none() && exchange.second.is_none() && exchange.mismatched_count == 0 {
+        let worth = self.worth(exchange, response, hash);
+        if worth == Worth::Fair && exchange.second.is_none() && exchange.mismatched_count == 0 {
             self.note_sender(response);
         }
         let expires = exchange.at.hi.plus(lifetime(&response.body)).plus(stale_ns).plus(SLACK);
-        let known = Known { replica, exchange: Arc::clone(exchange), hash, expires, forged };
+        let known = Known { replica, exchange: Arc::clone(exchange), hash, expires, worth };
         let answers = self.answers_mut(&exchange.question);
         if answers.sets.len() < ROTATES && !answers.sets.contains(&hash) {
             answers.sets.push(hash);
@@ -186,40 +197,52 @@ impl Provenance {
         self.young.entry(question.clone()).or_default()
     }
 
-    /// Why the answer that this exchange brought was a forger's, if the wire shows it.
-    fn forged(&self, exchange: &UpstreamExchange, taken: &Response, hash: u64) -> Option<Arc<str>> {
-        let answers = self.answers(&exchange.question);
-        let mut same =
-            answers.into_iter().flat_map(|a| &a.known).filter(|known| known.hash == hash).peekable();
+    /// Whose the answer was that this exchange brought, as far as the wire shows it.
+    fn worth(&self, exchange: &UpstreamExchange, taken: &Response, hash: u64) -> Worth {
+        let known = || self.answers(&exchange.question).into_iter().flat_map(|answers| &answers.known);
+        let settled = || known().filter(|known| known.worth != Worth::Raced);
+        let mut same = settled().filter(|known| known.hash == hash).peekable();
         if same.peek().is_some() {
             // Known data: not new. It is as good as it was the first time.
-            return same.find_map(|known| known.forged.clone());
+            return same.find(|known| known.worth != Worth::Fair).map_or(Worth::Fair, |k| k.worth.clone());
         }
         if exchange.mismatched_like_answer >= GUESSES_MIN {
-            return Some(
-                format!(
-                    "{} replies with other ids carried the same data as the one that was accepted",
-                    exchange.mismatched_like_answer
-                )
-                .into(),
+            let like = exchange.mismatched_like_answer;
+            return Worth::Forged(
+                format!("{like} replies with other ids carried the same data as the one that was accepted")
+                    .into(),
             );
         }
-        let second = exchange.second.as_deref()?;
-        if exchange.mismatched_count >= GUESSES_MIN && exchange.mismatched_like_answer == 0 {
-            // The guesses carried other data: the guesser lost the race, and the second answer is its last try.
-            return None;
+        if exchange.mismatched_count >= GUESSES_MIN {
+            return self.worth_among_guesses(exchange, taken);
         }
+        let Some(second) = exchange.second.as_deref() else { return Worth::Fair };
         let second_known = second.rcode.is_some_and(|rcode| {
             let hash = claim_hash(rcode, &second.body.answers);
-            answers
-                .into_iter()
-                .flat_map(|a| &a.known)
-                .any(|known| known.hash == hash && known.forged.is_none())
+            known().any(|known| known.hash == hash && known.worth == Worth::Fair)
         });
         if !second_known && self.is_usual(taken) == Some(true) && self.is_usual(second) == Some(false) {
-            return None;
+            return Worth::Fair;
         }
-        Some("a second and different answer to the same query followed".into())
+        Worth::Forged("a second and different answer to the same query followed".into())
+    }
+
+    /// Replies with other ids and other data came too. That tells nothing, for a forger may guess with any: what tells is who
+    /// sent the reply that was taken.
+    fn worth_among_guesses(&self, exchange: &UpstreamExchange, taken: &Response) -> Worth {
+        match self.is_usual(taken) {
+            Some(false) => Worth::Forged(
+                format!(
+                    "{} replies with other ids came, and the one that was accepted is not of the sender of the \
+                     upstream's other answers (IP TTL {})",
+                    exchange.mismatched_count,
+                    taken.packet.map_or(0, |packet| packet.ip_ttl)
+                )
+                .into(),
+            ),
+            Some(true) if exchange.mismatched_apart => Worth::Fair,
+            _ => Worth::Raced,
+        }
     }
 
     /// The IP TTL with which a server's packets arrive tells senders apart.
@@ -322,7 +345,9 @@ impl Provenance {
         }
         match self.judgement(joined, response, rcode, at, replicas, knowledge) {
             Judgement::Verdict(verdict) => verdict,
-            Judgement::NotCluster => self.upstream(joined, &transaction.question, response, at, replicas),
+            Judgement::NotCluster => {
+                self.upstream(joined, &transaction.question, response, at, replicas, knowledge)
+            }
             Judgement::Chase(chase) => self.chased(joined, response, &chase, at, replicas),
         }
     }
@@ -395,6 +420,7 @@ impl Provenance {
         let rest = Response { body: Arc::new(body), ..response.clone() };
         match self.matching(joined, &question, &rest, at, replicas) {
             Match::Clean(known) => only_tapped(&known.exchange).unwrap_or_else(own),
+            Match::Raced(server) => Verdict::unverifiable(WhyUnverifiable::Raced(server)),
             Match::Forged(why) => forged_verdict(&why, Arc::clone(&chase.by)),
             Match::None => self.unexplained(joined, at, &rest, replicas, false),
         }
@@ -408,6 +434,7 @@ impl Provenance {
         response: &Response,
         at: Interval,
         replicas: &Replicas<'_>,
+        knowledge: &dyn Knowledge,
     ) -> Verdict {
         match self.matching(joined, question, response, at, replicas) {
             Match::Clean(known) => {
@@ -418,8 +445,11 @@ impl Provenance {
                     by: Explanation::Upstream(server_text(&known.exchange)),
                 })
             }
+            Match::Raced(server) => Verdict::unverifiable(WhyUnverifiable::Raced(server)),
             Match::Forged(why) => forged_verdict(&why, Arc::from([])),
-            Match::None => self.unexplained(joined, at, response, replicas, true),
+            Match::None => self
+                .unlike(joined, question, response, at, replicas, knowledge)
+                .unwrap_or_else(|| self.unexplained(joined, at, response, replicas, true)),
         }
     }
 
@@ -443,10 +473,7 @@ impl Provenance {
         };
         // The latest exchange before the answer is the one in the cache.
         match answers.known.iter().rev().find(usable) {
-            Some(known) => match &known.forged {
-                Some(why) => Match::Forged(Arc::clone(why)),
-                None => Match::Clean(known.clone()),
-            },
+            Some(known) => Match::of(known.clone()),
             None => self.attached(joined, question, response),
         }
     }
@@ -462,16 +489,13 @@ impl Provenance {
             };
             let Some(rcode) = given.rcode.filter(|_| same) else { continue };
             let hash = claim_hash(rcode, &given.body.answers);
-            return match self.forged(exchange, given, hash) {
-                Some(why) => Match::Forged(why),
-                None => Match::Clean(Known {
-                    replica: joined.replica.unwrap_or(ReplicaId(u32::MAX)),
-                    exchange: Arc::clone(exchange),
-                    hash,
-                    expires: exchange.at.hi,
-                    forged: None,
-                }),
-            };
+            return Match::of(Known {
+                replica: joined.replica.unwrap_or(ReplicaId(u32::MAX)),
+                exchange: Arc::clone(exchange),
+                hash,
+                expires: exchange.at.hi,
+                worth: self.worth(exchange, given, hash),
+            });
         }
         Match::None
     }
@@ -497,6 +521,45 @@ impl Provenance {
                 && !a.body.addresses().any(|ip| mine.contains(&ip))
         };
         others().filter(current).find(apart).map(|other| other.replica)
+    }
+
+    /// An answer that is none of those that upstreams gave for this very lookup before it. Where the server passes on
+    /// what it is given, and its own tap shows the whole lookup, nothing can have given it: a server whose cache had it
+    /// would not have asked.
+    fn unlike(
+        &self,
+        joined: &Joined,
+        question: &Question,
+        response: &Response,
+        at: Interval,
+        replicas: &Replicas<'_>,
+        knowledge: &dyn Knowledge,
+    ) -> Option<Verdict> {
+        let transaction = &joined.transaction;
+        let gave = |exchange: &&Arc<UpstreamExchange>| {
+            let given = exchange.response.as_ref().filter(|given| given.body.sections_seen);
+            let claims = given.and_then(|given| given.rcode).is_some_and(|rcode| !is_failure(rcode));
+            claims && exchange.question == *question && exchange.at.hi <= at.hi
+        };
+        let exchange = transaction.upstream.iter().rev().find(gave)?;
+        let asked = transaction.asked.interval()?;
+        let own = response.vantage == Vantage::ClientResponse
+            && !is_partial(response)
+            && joined.replica.is_some_and(|id| !replicas.is_cache(id));
+        let all =
+            || transaction.upstream.iter().all(|exchange| is_apart(exchange, question, response, asked, at));
+        if !own || !all() || !knowledge.passes_on(&question.name, at.widened(SKEW)) {
+            return Some(Verdict::unverifiable(WhyUnverifiable::UpstreamDiffers(server_text(exchange))));
+        }
+        let given = exchange.response.as_ref().map_or_else(String::new, claim);
+        Some(Verdict::Contradicted {
+            how: Contradiction::NoProvenance,
+            by: Arc::from([]),
+            expected: format!(
+                "{given}, which {} gave for this lookup before it was answered",
+                server_text(exchange)
+            ),
+        })
     }
 
     /// No upstream answer explains it: the verdict depends on what was captured.
@@ -569,13 +632,27 @@ impl Remembered {
 /// True if two bodies claim the same but for TTLs and order.
 fn same_claim_in(a: &Body, b: &Body) -> bool {
     let same = |x: &[Record], y: &[Record]| x.len() == y.len() && is_part_of(x, y) && is_part_of(y, x);
-    same(&a.answers, &b.answers) && same(&a.authority, &b.authority) && a.malformed == b.malformed
+    same(&a.answers, &b.answers)
+        && same(&a.authority, &b.authority)
+        && same(&a.additional, &b.additional)
+        && a.malformed == b.malformed
 }
 
 enum Match {
     Clean(Known),
+    Raced(String),
     Forged(Arc<str>),
     None,
+}
+
+impl Match {
+    fn of(known: Known) -> Self {
+        match &known.worth {
+            Worth::Fair => Self::Clean(known),
+            Worth::Raced => Self::Raced(server_text(&known.exchange)),
+            Worth::Forged(why) => Self::Forged(Arc::clone(why)),
+        }
+    }
 }
 
 /// True if the leg was seen whole since the cache was empty, or for longer than any cache keeps an answer. Only a
@@ -591,21 +668,28 @@ fn forged_verdict(why: &str, by: Arc<[ObjectRef]>) -> Verdict {
     Verdict::Contradicted { how: Contradiction::ForgedUpstream, by, expected: why.to_owned() }
 }
 
-/// True if a response of the server can have been made from what the upstream gave.
-fn served_from(response: &Response, given: &Response) -> bool {
-    if response.rcode != given.rcode {
-        return false;
-    }
-    let (own, theirs) = (&response.body.answers, &given.body.answers);
-    is_part_of(own, theirs)
-        && (is_partial(response) || is_partial(given) || is_part_of(theirs, own))
-        && (!own.is_empty() || theirs.is_empty() || is_partial(response))
-}
-
-fn same_addresses(a: &Body, b: &Body) -> bool {
-    let of = |body: &Body| body.addresses().collect::<std::collections::BTreeSet<_>>();
-    let own = of(a);
-    !own.is_empty() && own == of(b)
+/// True if the server's own tap shows that the exchange was opened after the lookup of the same question was asked,
+/// and had brought addresses, none of which is among the answer's, before it was answered.
+fn is_apart(
+    exchange: &UpstreamExchange,
+    question: &Question,
+    answer: &Response,
+    asked: Interval,
+    at: Interval,
+) -> bool {
+    let Some(given) = &exchange.response else { return false };
+    let mut addresses = given.body.addresses().peekable();
+    exchange.question == *question
+        && given.vantage == Vantage::ForwarderResponse
+        && given.rcode == Some(Rcode::NOERROR)
+        && answer.rcode == given.rcode
+        && given.body.malformed.is_none()
+        && !is_partial(given)
+        && asked.lo <= exchange.at.lo
+        && exchange.at.hi <= at.lo
+        && answer.body.addresses().next().is_some()
+        && addresses.peek().is_some()
+        && !addresses.any(|ip| answer.body.addresses().any(|own| own == ip))
 }
 
 /// How long CoreDNS may keep an answer, without staleness.

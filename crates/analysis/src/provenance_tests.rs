@@ -3,6 +3,7 @@
 use super::*;
 use crate::fixture::*;
 use crate::join::{Joiner, Output};
+use truename_model::observation::PacketFacts;
 use truename_model::{Event, Origin};
 
 const N: &str = "www.example.com";
@@ -118,17 +119,123 @@ fn a_won_race_stains_the_answer_and_its_cache_until_the_ttl_ends() {
     }
 }
 
+/// Fair exchanges of other names, which show how far away the upstream's packets come from.
+fn usual() -> Vec<Msg> {
+    (0..4u16)
+        .flat_map(|n| {
+            let (at, name) = (f64::from(n) * 100.0, format!("n{n}.example"));
+            [uq(at, CORE, n, &name), ur(at + 9.0, CORE, n, &name, &[a(&name, "198.51.100.9", 60)])]
+        })
+        .collect()
+}
+
+/// The same packet from another distance.
+fn from_afar(message: Msg) -> Msg {
+    message.dns(|dns| dns.packet = Some(PacketFacts { ip_ttl: 50, ..PacketFacts::default() }))
+}
+
+/// Guesses, each with other data than the rest: addresses that nobody else gives, or none at all.
+fn guesses(at: f64, wire: u16, empty: bool, far: bool) -> Vec<Msg> {
+    let guess = |n: u16| {
+        let data = [a(N, &format!("203.0.113.{n}"), 60)];
+        let message = ur(at + 1.0 + f64::from(n), CORE, wire + 1 + n, N, if empty { &[] } else { &data });
+        if far { from_afar(message) } else { message }
+    };
+    (0..12u16).map(guess).collect()
+}
+
+/// A raced lookup at ten seconds: what the forwarder took, and how the packets arrived.
+fn raced(
+    known: bool,
+    data: &[Record],
+    empty: bool,
+    (guess_far, taken_far): (bool, bool),
+    late: Option<Msg>,
+) -> Verdict {
+    let at = 10_000.0;
+    let mut packets = if known { usual() } else { Vec::new() };
+    packets.push(uq(at + 0.2, CORE, 700, N));
+    packets.extend(guesses(at, 700, empty, guess_far));
+    let taken = ur(at + 49.0, CORE, 700, N, data);
+    packets.push(if taken_far { from_afar(taken) } else { taken });
+    packets.extend(late);
+    verdicts(&miss(at, 1, data, packets)).remove(0)
+}
+
+#[test]
+fn what_guesses_carry_says_nothing_of_who_won() {
+    let unclear = Verdict::unverifiable(WhyUnverifiable::Raced("192.0.2.53".to_owned()));
+    let truth_late = || Some(ur(10_300.0, CORE, 700, N, &truth()));
+    for empty in [false, true] {
+        // The forger sends from the upstream's distance.
+        assert_eq!(raced(true, &forged(), empty, (false, false), None), unclear, "empty: {empty}");
+        assert_eq!(raced(false, &forged(), empty, (true, true), None), unclear, "empty: {empty}");
+        for (far, late) in [((false, true), None), ((true, true), None), ((true, true), truth_late())] {
+            let got = raced(true, &forged(), empty, far, late);
+            let by_sender = matches!(&got, Verdict::Contradicted { how: Contradiction::ForgedUpstream, .. });
+            assert!(by_sender, "empty: {empty}, {far:?}: {got:?}");
+        }
+    }
+}
+
 #[test]
 fn a_lost_race_leaves_the_true_answer_alone() {
-    let mut packets = vec![uq(0.2, CORE, 700, N)];
-    packets.extend((0..12u16).map(|n| ur(1.0 + f64::from(n), CORE, 701 + n, N, &forged())));
-    packets.push(ur(49.0, CORE, 700, N, &truth()));
+    let late = || Some(from_afar(ur(10_060.0, CORE, 700, N, &forged())));
     // The last guess fits, but comes too late.
-    let mut too_late = packets.clone();
-    too_late.push(ur(60.0, CORE, 700, N, &forged()));
-    for packets in [packets, too_late] {
-        assert_eq!(words(&miss(0.0, 1, &truth(), packets)), ["explained"]);
+    for late in [None, late()] {
+        assert_eq!(raced(true, &truth(), false, (true, false), late).word(), "explained");
     }
+    // Where no sender is known, nobody can tell: neither proof nor charge.
+    assert_eq!(raced(false, &truth(), false, (true, false), late()).word(), "unverifiable");
+}
+
+#[test]
+fn known_data_settle_a_race() {
+    let mut all = miss(0.0, 1, &truth(), fair(0.0, 900, &truth()));
+    let mut packets = vec![uq(70_000.2, CORE, 700, N)];
+    packets.extend(guesses(70_000.0, 700, false, false));
+    packets.push(ur(70_049.0, CORE, 700, N, &truth()));
+    all.extend(miss(70_000.0, 2, &truth(), packets));
+    assert_eq!(words(&all), ["explained", "explained"]);
+}
+
+/// A lookup through the tap whose answer is not what the upstream gave for it, `ms` after the upstream did.
+fn unlike(name: &str, given: &[Record], ms: f64, answer: &[Record]) -> Vec<Msg> {
+    vec![
+        cq(0.0, POD, 1, name),
+        fq(0.1, CORE, 1, name),
+        fr(50.0, 0.1, CORE, 1, name, given),
+        cr(50.0 + ms, POD, 1, name, answer).asked(0.0),
+    ]
+}
+
+#[test]
+fn an_answer_that_is_not_what_the_upstream_gave_for_it_has_no_provenance() {
+    let only = |all: &[Msg]| verdicts(all).remove(0);
+    let got = only(&unlike(N, &truth(), 0.1, &forged()));
+    let Verdict::Contradicted { how: Contradiction::NoProvenance, expected, .. } = &got else {
+        panic!("{got:?}")
+    };
+    assert!(expected.contains("198.51.100.1") && expected.contains("192.0.2.53"), "{expected}");
+    let differs = Verdict::unverifiable(WhyUnverifiable::UpstreamDiffers("192.0.2.53".to_owned()));
+    // A rule of the server may have changed it.
+    let other = "rewritten.example";
+    let (given, answer) = ([a(other, "198.51.100.1", 60)], [a(other, "203.0.113.66", 60)]);
+    assert_eq!(only(&unlike(other, &given, 0.1, &answer)), differs);
+    // A part of it is another matter.
+    let both = [truth(), forged()].concat();
+    assert_eq!(only(&unlike(N, &both, 0.1, &[forged(), vec![a(N, "203.0.113.67", 60)]].concat())), differs);
+    // Two upstreams were asked, and what the second said is lost.
+    let mut two = unlike(N, &truth(), 9.0, &forged());
+    two.push(fq(50.1, "10.244.0.2:50007", 1, N));
+    assert_ne!(only(&two).word(), "contradicted");
+    // The answer came first: the cache had it, and was refreshed meanwhile.
+    assert_eq!(only(&unlike(N, &truth(), -49.0, &forged())).word(), "unverifiable");
+    // An answer that this lookup's other exchange gave.
+    let mut second = unlike(N, &truth(), 9.0, &forged());
+    second.push(fq(50.1, "10.244.0.2:50007", 1, N));
+    second.push(fr(55.0, 50.1, "10.244.0.2:50007", 1, N, &forged()));
+    assert_eq!(only(&second), Verdict::unverifiable(WhyUnverifiable::OnlyTapped("192.0.2.53".to_owned())));
 }
 
 #[test]

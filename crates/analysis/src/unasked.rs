@@ -181,6 +181,7 @@ impl Group {
             mismatched_count: replies.count,
             mismatched_open: 0,
             mismatched_like_answer: 0,
+            mismatched_apart: false,
             second: None,
             wrong_question: false,
             unplaced: false,

@@ -68,6 +68,9 @@ pub struct UpstreamExchange {
     pub mismatched_open: u32,
     /// How many of these carried the very data of the answer that was taken: one sender guessing ids until one fits.
     pub mismatched_like_answer: u32,
+    /// Each of these differs in IP TTL or MAC address from the answer that was taken, as far as packets show: another
+    /// sender.
+    pub mismatched_apart: bool,
     /// A second answer to the same id and question with other data.
     pub second: Option<Box<Response>>,
     /// The answer's question was another one than asked.

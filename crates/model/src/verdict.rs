@@ -87,6 +87,11 @@ pub enum WhyUnverifiable {
     /// The upstream, named, gave it as far as the server's own tap tells; to the server a forged reply that wins the race
     /// looks the same, and only packets show the race.
     OnlyTapped(String),
+    /// The upstream, named, gave it, but replies with other ids came as well, and nothing tells the guesser from the
+    /// upstream. That they carry other data says nothing: a forger may guess with any.
+    Raced(String),
+    /// The upstream, named, gave something else for this very lookup.
+    UpstreamDiffers(String),
     /// Another replica, named, gave a different answer at the time.
     Disputed(String),
     /// The answering resolver is not one that the model covers, or is not known.

@@ -51,6 +51,10 @@ impl Knowledge for Zone<'_> {
     fn cluster_domain(&self) -> Option<Name> {
         self.0.clone()
     }
+    fn passes_on(&self, _: &Name, _: Interval) -> bool {
+        true
+    }
+
     fn stale_ns(&self, _: Interval) -> i64 {
         0
     }
@@ -262,6 +266,7 @@ pub(super) fn exchange(secs: f64, qname: &str, answers: Vec<Record>) -> Upstream
         mismatched_count: 0,
         mismatched_open: 0,
         mismatched_like_answer: 0,
+        mismatched_apart: false,
         second: None,
         wrong_question: false,
         unplaced: false,

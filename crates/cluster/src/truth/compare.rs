@@ -9,7 +9,8 @@ use truename_model::name::Name;
 use truename_model::rr::{Body, Flags, Rcode, Rdata, Record, Rtype};
 use truename_model::verdict::Contradiction;
 
-use super::model::{Datum, Outcome, Records};
+use super::model::{Datum, Outcome, Records, soa_data};
+use super::options::Options;
 
 /// How an answer relates to one world.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +99,60 @@ impl Seen<'_> {
         }
     }
 }
+
+/// What is wrong outside the answer section of a message whose answer section fits.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Beside {
+    /// Records that the cluster does not give and cannot deny either.
+    Strange,
+    /// An address of a name of the cluster that its plugin does not give there.
+    False(Contradiction, String),
+}
+
+impl Seen<'_> {
+    /// What is wrong in the authority and additional sections, of which caches, `minimal` and truncation may have
+    /// dropped anything: a denial bears the SOA record of `zone`, SRV and NS answers the addresses of their targets.
+    #[must_use]
+    pub fn beside(&self, outcome: &Outcome, options: &Options, zone: &Name) -> Option<Beside> {
+        let Body { authority, additional, .. } = self.body;
+        if authority.is_empty() && additional.is_empty() {
+            return None;
+        }
+        let glue = match outcome {
+            Outcome::Records(records) => records.additional.as_slice(),
+            Outcome::AnyOf(data) => data,
+            _ => &[],
+        };
+        let owns = |owner: &Name, record: &Record| owner.is_root() || *owner == record.owner;
+        let given = |record: &Record| glue.iter().any(|(o, of)| owns(o, record) && *of == record.rdata);
+        // Signatures of the message itself say nothing of names.
+        let signs = |record: &Record| matches!(record.rtype.0, SIG | TSIG);
+        let mut odd = additional.iter().filter(|record| !given(record) && !signs(record)).peekable();
+        let deniable = |record: &&Record| {
+            let address = matches!(record.rdata, Rdata::A(_) | Rdata::Aaaa(_));
+            address && options.zone_of(&record.owner).is_some() && !matches!(outcome, Outcome::AnyOf(_))
+        };
+        let strange = odd.peek().is_some();
+        if let Some(record) = odd.find(deniable) {
+            let own: Vec<Datum> = glue.iter().filter(|(owner, _)| *owner == record.owner).cloned().collect();
+            let (how, there) = match own.is_empty() {
+                true => (Contradiction::ExtraAddress, "no address".to_owned()),
+                false => (Contradiction::WrongAddress, listed(&own)),
+            };
+            let text = format!("{there} of {} beside the answer, not {}", record.owner, record.rdata);
+            return Some(Beside::False(how, text));
+        }
+        let soa = soa_data(zone, options.ttl);
+        let own = |record: &Record| {
+            record.owner == *zone && soa.as_ref().is_some_and(|soa| same_data(soa, &record.rdata))
+        };
+        (strange || !authority.iter().all(own)).then_some(Beside::Strange)
+    }
+}
+
+/// Types of records that sign a message (RFC 2931, RFC 8945).
+const SIG: u16 = 24;
+const TSIG: u16 = 250;
 
 fn yes(holds: bool) -> Match {
     if holds { Match::Yes } else { Match::No }

@@ -154,6 +154,15 @@ impl Config {
         directives.find(|directive| !is_known(directive))
     }
 
+    /// True if the block of `name` gives what an upstream answers as it is, and asks only for what it does not have.
+    #[must_use]
+    pub fn passes_on(&self, name: &Name) -> bool {
+        let views = |block: &Block| block.server.plugins.iter().any(|p| matches!(p, Plugin::View(_)));
+        let known = self.corefile.as_ref().is_some_and(|corefile| corefile.invalid.is_empty());
+        let block = self.block(name).filter(|_| known && !self.blocks.iter().any(views));
+        block.is_some_and(|block| block.server.plugins.iter().all(is_transparent))
+    }
+
     /// All blocks.
     #[must_use]
     pub fn blocks(&self) -> &[Block] {
@@ -364,6 +373,45 @@ pub enum Rewritten {
     /// Perhaps something.
     Maybe,
 }
+
+/// True for a plugin that changes no data of an answer that a `forward` brought, and makes no query of its own.
+fn is_transparent(plugin: &Plugin) -> bool {
+    match plugin {
+        Plugin::Cache(cache) => cache.prefetch == 0 && cache.stale.is_none(),
+        Plugin::Dnstap(_)
+        | Plugin::Errors(_)
+        | Plugin::Forward(_)
+        | Plugin::Header(_)
+        | Plugin::Hosts(_)
+        | Plugin::Kubernetes(_)
+        | Plugin::LoadBalance(_)
+        | Plugin::Log(_)
+        | Plugin::Transfer(_) => true,
+        Plugin::Plain(stanza) => TRANSPARENT.contains(&stanza.name.text.as_ref()),
+        _ => false,
+    }
+}
+
+/// Directives without a type of their own of which the same holds.
+const TRANSPARENT: [&str; 17] = [
+    "any",
+    "bind",
+    "bufsize",
+    "cancel",
+    "chaos",
+    "debug",
+    "health",
+    "local",
+    "loop",
+    "minimal",
+    "nsid",
+    "pprof",
+    "prometheus",
+    "ready",
+    "reload",
+    "tls",
+    "trace",
+];
 
 /// Plugins with data of their own that stand before kubernetes in every order (`plugin.cfg`).
 fn before_kubernetes(plugin: &str) -> bool {

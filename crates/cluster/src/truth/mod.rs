@@ -11,6 +11,7 @@ pub mod model;
 pub mod compare;
 pub mod serve;
 pub mod config;
+mod edges;
 pub mod foretell;
 #[cfg(test)]
 mod tests;
@@ -24,13 +25,14 @@ use std::sync::Arc;
 use truename_model::name::Name;
 use truename_model::object::ObjectRef;
 use truename_model::rr::{Body, Class, Flags, Question, Rcode, Rdata, Record, Rtype};
-use truename_model::time::{Interval, Nanos, SECOND};
+use truename_model::time::{Interval, SECOND};
 use truename_model::verdict::{Contradiction, Explanation, Verdict, WhyUnverifiable};
 
 use crate::history::{CorefileHistory, History, Kind};
 use crate::view::{View, always};
-use compare::{Match, Seen, Tally, describe};
+use compare::{Beside, Match, Seen, Tally, describe};
 use config::{Block, Config, Front, Rewritten, Setup, embedded};
+use edges::Edges;
 use model::{Datum, Model, Outcome, VERSION_TTL};
 use options::{Era, Options};
 
@@ -371,6 +373,7 @@ impl<'a> Truth<'a> {
             view: View::new(self.history, window),
             tally: Tally::default(),
             hit: None,
+            beside: None,
             part: false,
             fell: false,
             out_of_model: None,
@@ -399,7 +402,11 @@ impl<'a> Truth<'a> {
             let found = case.seen.against(&outcome);
             pass.part |= found == Match::Part;
             pass.tally.add(&outcome);
-            if matches!(found, Match::Yes | Match::Chase(..)) {
+            let fits = matches!(found, Match::Yes | Match::Chase(..));
+            let beside = if fits { case.seen.beside(&outcome, &setup.options, zone) } else { None };
+            if let Some(beside) = beside {
+                pass.add_beside(beside, &outcome);
+            } else if fits {
                 let grounded = pass.view.is_grounded();
                 let better = pass.hit.as_ref().is_none_or(|hit| grounded && !hit.grounded);
                 if better {
@@ -428,6 +435,9 @@ impl<'a> Truth<'a> {
         if !setup.known {
             return unverifiable(WhyUnverifiable::NoCorefile);
         }
+        if whole.beside.as_ref().is_some_and(|found| found.what == Beside::Strange) {
+            return unverifiable(WhyUnverifiable::OutOfModel("records beside the answer".to_owned()));
+        }
         if whole.view.is_incomplete() && !self.is_foreign(case, now) {
             let any = self.history.timelines().iter().any(|timeline| timeline.kind == Kind::Service);
             return unverifiable(if any {
@@ -435,6 +445,10 @@ impl<'a> Truth<'a> {
             } else {
                 WhyUnverifiable::NoObjects
             });
+        }
+        if let Some(Besides { what: Beside::False(how, expected), by, .. }) = &whole.beside {
+            let (how, by, expected) = (*how, by.as_slice().into(), expected.clone());
+            return Judgement::Verdict(Verdict::Contradicted { how, by, expected });
         }
         if whole.part {
             return unverifiable(WhyUnverifiable::OutOfModel("a part of the expected records".to_owned()));
@@ -455,21 +469,43 @@ impl<'a> Truth<'a> {
     /// and addresses where no service or pod of the cluster ever was. Only its own earlier life could explain them,
     /// and that had its addresses from the same ranges.
     fn is_foreign(&self, case: &Case<'_>, now: &Pass<'_>) -> bool {
+        if let Some(found) = &now.beside {
+            return found.grounded && (found.never || self.is_foreign_glue(case, &found.by));
+        }
         let Some((Outcome::Records(records), by)) = &now.last else { return false };
         let own = records.answers.iter().all(|(owner, data)| {
             *owner == case.question.name && matches!(data, Rdata::A(_) | Rdata::Aaaa(_))
         });
-        let of_service =
-            !by.iter().any(|of| of.kind == "EndpointSlice") && by.iter().any(|of| of.kind == "Service");
+        let answers = &case.seen.body.answers;
+        let plain = |record: &Record| matches!(record.rdata, Rdata::A(_) | Rdata::Aaaa(_));
+        own && of_service(by)
+            && now.grounded
+            && answers.iter().all(plain)
+            && answers.iter().any(|record| self.is_far(record))
+    }
+
+    /// The same of the addresses beside an SRV answer.
+    fn is_foreign_glue(&self, case: &Case<'_>, by: &[ObjectRef]) -> bool {
+        of_service(by) && case.seen.body.additional.iter().any(|record| self.is_far(record))
+    }
+
+    /// True for an address where no service or pod of the cluster ever was.
+    fn is_far(&self, record: &Record) -> bool {
         let facts = self.history.facts();
-        let foreign = |record: &Record| match record.rdata {
+        match record.rdata {
             Rdata::A(ip) => !facts.is_near(ip.into()),
             Rdata::Aaaa(ip) => !facts.is_near(ip.into()),
             _ => false,
-        };
-        let answers = &case.seen.body.answers;
-        let plain = |record: &Record| matches!(record.rdata, Rdata::A(_) | Rdata::Aaaa(_));
-        own && of_service && now.grounded && answers.iter().all(plain) && answers.iter().any(foreign)
+        }
+    }
+
+    /// True if every configuration that may be in force in `window` gives what an upstream answers for `name` to the
+    /// client as it is, and asks upstreams only for what no cache of it holds: nothing is rewritten, fetched ahead of
+    /// time or served stale.
+    #[must_use]
+    pub fn passes_on(&self, name: &Name, window: Interval) -> bool {
+        let (range, known) = self.in_force(window);
+        known && self.corefiles.is_known(window) && self.configs[range].iter().all(|c| c.passes_on(name))
     }
 
     /// Everything that may be answered to `question` in `window`, with the objects that imply it.
@@ -525,6 +561,11 @@ impl<'a> Truth<'a> {
     }
 }
 
+/// True if a service decides, and none of its endpoints.
+fn of_service(by: &[ObjectRef]) -> bool {
+    !by.iter().any(|of| of.kind == "EndpointSlice") && by.iter().any(|of| of.kind == "Service")
+}
+
 /// How old an answer may be: what its TTL has counted down, a cache in front that need not count, the watch lag, and
 /// what `serve_stale` adds.
 ///
@@ -563,9 +604,9 @@ fn is_address(rtype: Rtype) -> bool {
     matches!(rtype, Rtype::A | Rtype::AAAA)
 }
 
-/// The answer as it was before `rewrite` put the asked name back.
+/// The answer as it was before `rewrite` put the asked name back. What else it may have renamed is left out.
 fn renamed(body: &Body, asked: &Name, inner: &Name) -> Body {
-    let mut body = body.clone();
+    let mut body = Body { authority: Vec::new(), additional: Vec::new(), ..body.clone() };
     for record in &mut body.answers {
         if record.owner == *asked {
             record.owner = inner.clone();
@@ -620,12 +661,23 @@ struct Hit {
     found: Match,
 }
 
+/// Worlds that imply the answer section, and something beside it that they do not.
+#[derive(Debug)]
+struct Besides {
+    what: Beside,
+    by: Vec<ObjectRef>,
+    grounded: bool,
+    /// No object could put it there: answers of this kind have no records beside them.
+    never: bool,
+}
+
 /// The worlds of one window, as far as they were tried.
 #[derive(Debug)]
 struct Pass<'a> {
     view: View<'a>,
     tally: Tally,
     hit: Option<Hit>,
+    beside: Option<Besides>,
     part: bool,
     fell: bool,
     out_of_model: Option<&'static str>,
@@ -635,6 +687,20 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// The mildest word of all worlds counts, and of those the first that was known to hold.
+    fn add_beside(&mut self, what: Beside, outcome: &Outcome) {
+        let grounded = self.view.is_grounded();
+        let known = self.beside.as_ref();
+        if known.is_some_and(|old| what != Beside::Strange && (old.grounded || !grounded)) {
+            return;
+        }
+        if known.is_some_and(|old| old.what == Beside::Strange) {
+            return;
+        }
+        let never = !matches!(outcome, Outcome::Records(records) if !records.additional.is_empty());
+        self.beside = Some(Besides { what, by: self.view.deciding(), grounded, never });
+    }
+
     fn matched(&self, case: &Case<'_>, setup: &Setup, stale: bool) -> Option<Judgement> {
         let hit = self.hit.as_ref()?;
         if !hit.grounded {
@@ -671,51 +737,6 @@ fn ttl_beyond(case: &Case<'_>, setup: &Setup, by: &Arc<[ObjectRef]>) -> Option<J
         by: by.clone(),
         expected: format!("a TTL of at most {bound} s, not {} s", record.ttl),
     }))
-}
-
-/// Instants around `at` at which the judgement may change.
-struct Edges {
-    at: Interval,
-    lo: Nanos,
-    hi: Nanos,
-    inside: bool,
-}
-
-impl Edges {
-    fn new(at: Interval) -> Self {
-        let all = always();
-        Self { at, lo: all.lo, hi: all.hi, inside: false }
-    }
-
-    /// Takes over the edges of what a view looked at; `age_ns`: they matter again when they leave the window.
-    fn add(&mut self, view: &View<'_>, age_ns: Option<i64>) {
-        for edge in view.edges() {
-            self.both(edge);
-            if let Some(age_ns) = age_ns {
-                self.both(edge.plus(age_ns));
-            }
-        }
-    }
-
-    /// Bounds are inclusive, so what holds up to an edge may change at it and right after it.
-    fn both(&mut self, edge: Nanos) {
-        self.point(edge);
-        self.point(edge.plus(1));
-    }
-
-    fn point(&mut self, at: Nanos) {
-        if at <= self.at.lo {
-            self.lo = self.lo.max(at);
-        } else if at > self.at.hi {
-            self.hi = self.hi.min(at.plus(-1));
-        } else {
-            self.inside = true;
-        }
-    }
-
-    fn stretch(&self) -> Option<Interval> {
-        (!self.inside).then_some(Interval { lo: self.lo, hi: self.hi })
-    }
 }
 
 /// Owner and data of one expected record.

@@ -69,7 +69,7 @@ fn body(question: &Question, answers: &[&str]) -> Body {
     body
 }
 
-/// `NX`, `-` (no data) or answers separated by `;`.
+/// `NX`, `-` (no data) or answers separated by `;`; behind `|` what [`add_beside`] reads.
 fn judged(
     history: &History,
     options: &Options,
@@ -80,12 +80,14 @@ fn judged(
     let corefiles = CorefileHistory::new();
     let truth = Truth::new(history, &corefiles).with_options(options.clone());
     let question = question(asked.0, asked.1);
+    let (answer, beside) = answer.split_once('|').unwrap_or((answer, ""));
     let (rcode, answers): (Rcode, Vec<&str>) = match answer {
         "NX" => (Rcode::NXDOMAIN, Vec::new()),
         "-" => (Rcode::NOERROR, Vec::new()),
         answers => (Rcode::NOERROR, answers.split(';').collect()),
     };
-    let body = body(&question, &answers);
+    let mut body = body(&question, &answers);
+    add_beside(&mut body, beside);
     let (judgement, stretch) =
         truth.judge_epoch(&question, Some(rcode), Flags(0), &body, at(millis), Some("1.15.0"));
     if let Some(stretch) = stretch {
@@ -262,6 +264,66 @@ fn spec_2_3_2_srv_and_rows_20_37() {
             ("plain.shop.svc", Rtype::SRV, "-", VERIFIED),
         ],
     );
+}
+
+/// Records outside the answer section: the section (`+` additional, `!` authority), owner and data.
+#[test]
+fn what_stands_beside_the_answer_is_compared_too() {
+    let strange = "unverifiable OutOfModel(\"records beside the answer\")";
+    let http = ("_http._tcp.web.shop.svc", Rtype::SRV, "SRV 50 80 web.shop.svc");
+    let pg = "SRV 50 5432 10-244-1-2.db.shop.svc;SRV 50 5432 db-1.db.shop.svc";
+    let db = ("_pg._tcp.db.shop.svc", Rtype::SRV, pg);
+    let web = ("web.shop.svc", Rtype::A, "10.96.1.1");
+    let nothing = ("nope.shop.svc", Rtype::A, "NX");
+    let rows = [
+        (http, "+web.shop.svc 10.96.1.1;+web.shop.svc fd00::11", VERIFIED),
+        (http, "+web.shop.svc 10.96.1.1", VERIFIED),
+        (http, "", VERIFIED),
+        (http, "+web.shop.svc 6.6.6.6", WRONG),
+        (http, "+web.shop.svc 10.96.1.1;+web.shop.svc 6.6.6.6", WRONG),
+        (http, "+web.shop.svc 10.96.1.1;+db.shop.svc 6.6.6.6", EXTRA),
+        (http, "+web.shop.svc 10.96.1.1;+evil.example 6.6.6.6", strange),
+        (db, "+10-244-1-2.db.shop.svc 10.244.1.2;+db-1.db.shop.svc 10.244.1.3", VERIFIED),
+        (db, "+10-244-1-2.db.shop.svc 10.244.1.2;+db-1.db.shop.svc 10.244.1.2", WRONG),
+        (web, "+db.shop.svc 6.6.6.6", EXTRA),
+        (web, "+web.shop.svc 10.96.1.1", EXTRA),
+        (web, "! NS evil.example", strange),
+        (web, "!evil.example NS evil.example", strange),
+        (web, "! SOA", VERIFIED),
+        (nothing, "! SOA", VERIFIED),
+        (nothing, "", VERIFIED),
+        (nothing, "!shop.svc SOA", strange),
+        (nothing, "! SOA;+web.shop.svc 6.6.6.6", EXTRA),
+    ];
+    let history = shop().history(1_000_000);
+    for ((qname, rtype, answer), beside, expected) in rows {
+        let judgement = judged(&history, &options(), (qname, rtype), &format!("{answer}|{beside}"), 100_000);
+        assert_eq!(word(&judgement), expected, "{qname} {rtype} {answer} {beside}");
+    }
+}
+
+fn add_beside(body: &mut Body, text: &str) {
+    for one in text.split(';').filter(|one| !one.is_empty()) {
+        let (section, rest) = one.split_at(1);
+        let (owner, data) = rest.split_once(' ').unwrap();
+        let owner = match owner {
+            "" => zone(),
+            owner if owner.ends_with("example") => name(owner),
+            owner => name(owner).joined(&zone()).unwrap(),
+        };
+        let record = match data.split_once(' ') {
+            Some(("NS", target)) => Record { rdata: Rdata::Ns(name(target)), ..datum(&owner, "6.6.6.6", 30) },
+            _ if data == "SOA" => {
+                let rdata = super::model::soa_data(&owner, 30).unwrap();
+                Record { rdata, ..datum(&owner, "6.6.6.6", 30) }
+            }
+            _ => datum(&owner, data, 30),
+        };
+        match section {
+            "+" => body.additional.push(record),
+            _ => body.authority.push(record),
+        }
+    }
 }
 
 #[test]

@@ -345,3 +345,23 @@ fn what_shows_no_answer_is_not_judged() {
     let damaged = Body { malformed: Some("cut"), ..seen };
     assert_eq!(judge(Some(Rcode::NOERROR), &question, &damaged), "Damaged");
 }
+
+#[test]
+fn what_an_upstream_gives_is_passed_on_unless_a_plugin_may_change_it_or_ask_ahead() {
+    let with = |lines: &str| {
+        let setting = Setting::new(&[(1_000, corefile(lines))]);
+        let history = setting.told.history(10_000_000);
+        Truth::new(&history, &setting.corefiles).passes_on(&name("www.example.com"), at(400_000))
+    };
+    assert!(with(""));
+    assert!(with("    loadbalance\n    prometheus :9153\n    hosts {\n        fallthrough\n    }\n"));
+    for lines in [
+        "    rewrite name a.example b.example\n",
+        "    cache 30 {\n        prefetch 5\n    }\n",
+        "    cache 30 {\n        serve_stale\n    }\n",
+        "    dns64\n",
+        "    somebodys_plugin\n",
+    ] {
+        assert!(!with(lines), "{lines}");
+    }
+}

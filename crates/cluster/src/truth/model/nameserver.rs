@@ -59,6 +59,7 @@ impl<'a> Model<'_, 'a> {
         if !known {
             out.answers
                 .push((zone.clone(), Rdata::Ns(child(&["ns", "dns"], zone).unwrap_or_else(Name::root))));
+            out.answers.extend(out.additional);
             return Outcome::AnyOf(out.answers.into_vec());
         }
         match out.answers.is_empty() {
