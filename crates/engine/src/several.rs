@@ -53,7 +53,9 @@ impl Several {
     ) -> Self {
         let mut out = Self { first: origins.len() as u32, ..Self::default() };
         for (item, names) in names.0.into_iter().filter(|(_, names)| names.len() > 1) {
-            let Known::Found(_, how) = std::mem::take(&mut origins[item].replica) else { continue };
+            let Known::Found(_, how) = &origins[item].replica else { continue };
+            let how = how.clone();
+            origins[item].replica = Known::Unknown;
             let shown: Vec<&str> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
             let more = if names.len() > shown.len() { " …" } else { "" };
             notes.push(format!(
@@ -135,18 +137,21 @@ mod tests {
     #[test]
     fn records_of_a_mixed_item_get_the_origin_of_their_own_server() {
         let found = |name: &str| Known::Found(name.to_owned(), "dnstap identity".to_owned());
-        let mut origins = vec![Origin { replica: found("a"), ..Origin::default() }; 2];
+        let mut origins = vec![Origin { replica: found("a"), ..Origin::default() }; 3];
+        origins[2].replica = Known::Given("stated".to_owned());
         let mut names = Names::default();
-        for (item, name) in [(0, "a"), (0, "b"), (1, "a"), (1, "")] {
+        for (item, name) in [(0, "a"), (0, "b"), (1, "a"), (1, ""), (2, "a"), (2, "b")] {
             names.observe(item, &record(item as u32, name));
         }
         let mut notes = Vec::new();
         let several = Several::split(names, &mut origins, &|_| "taps.fstrm", &mut notes);
-        let mut batch = [record(0, "a"), record(0, "b"), record(0, "late"), record(1, "a"), record(1, "b")];
+        let all = [(0, "a"), (0, "b"), (0, "late"), (1, "a"), (1, "b"), (2, "b")];
+        let mut batch = all.map(|(item, name)| record(item, name));
         several.apply(&mut batch);
         let name = |at: usize| origins[batch[at].origin.0 as usize].replica.value().map(String::as_str);
-        assert_eq!([0, 1, 2, 3, 4].map(name), [Some("a"), Some("b"), None, Some("a"), Some("a")]);
-        assert_eq!(batch.each_ref().map(|one| several.item(one.origin)), [0, 0, 0, 1, 1]);
+        let expected = [Some("a"), Some("b"), None, Some("a"), Some("a"), Some("stated")];
+        assert_eq!([0, 1, 2, 3, 4, 5].map(name), expected);
+        assert_eq!(batch.each_ref().map(|one| several.item(one.origin)), [0, 0, 0, 1, 1, 2]);
         assert!(
             notes.len() == 1 && notes[0].starts_with("taps.fstrm: holds the records of 2 servers (a, b)")
         );
