@@ -162,11 +162,15 @@ impl CorefileHistory {
             return vec![version.with(None, &Items::new(), (version.began, version.ended))];
         };
         let mut out: Vec<CorefileVersion> = Vec::new();
+        // Before its first state there is none; `is_known` says whether that is known.
+        if let Some(first) = custom.entries.first().filter(|first| first.began.lo > version.began.lo) {
+            let ended = earlier(version.ended, first.began);
+            out.push(version.with(None, &Items::new(), (version.began, ended)));
+        }
         let overlaps =
             |entry: &&Entry| entry.ended.hi >= version.began.lo && entry.began.lo <= version.ended.hi;
         for entry in custom.entries.iter().filter(overlaps) {
-            // Before the first state that is seen there is none: `is_known` says whether that is known.
-            let began = if out.is_empty() { version.began } else { later(version.began, entry.began) };
+            let began = later(version.began, entry.began);
             let ended = earlier(version.ended, entry.ended);
             let (object, items) = match &entry.state {
                 Some(state) => match &*state.object {

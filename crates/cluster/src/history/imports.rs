@@ -7,6 +7,7 @@
 //! imported; the text keeps them, and whoever parses it sees that it is not whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::corefile::parser::MAX_TEXT;
 use crate::corefile::{Env, parse};
@@ -15,7 +16,7 @@ use crate::corefile::{Env, parse};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The map and the item in it, if it is not the Corefile itself.
-    pub item: Option<(Map, String)>,
+    pub item: Option<(Map, Arc<str>)>,
     /// Line number there, from 1.
     pub number: u32,
 }
@@ -29,6 +30,9 @@ pub enum Map {
     Imported,
 }
 
+/// Lines of a text with its files; one with more stays as it is, and is not whole: each costs memory beyond its octets.
+const LINES_MAX: usize = 1 << 16;
+
 /// Items of a ConfigMap.
 pub(super) type Items = BTreeMap<String, String>;
 
@@ -36,21 +40,26 @@ pub(super) type Items = BTreeMap<String, String>;
 pub(super) struct Expanded {
     pub(super) text: String,
     pub(super) lines: Vec<Line>,
-    left: usize,
+    // Octets and lines that may still be added.
+    left: (usize, usize),
 }
 
 impl Expanded {
-    fn put(&mut self, text: &str, item: Option<(Map, &String)>, number: u32) {
+    fn put(&mut self, text: &str, item: Option<(Map, &Arc<str>)>, number: u32) {
         self.text.push_str(text);
         self.text.push('\n');
-        self.lines.push(Line { item: item.map(|(map, item)| (map, item.clone())), number });
+        self.lines.push(Line { item: item.map(|(map, item)| (map, Arc::clone(item))), number });
     }
 
-    /// Whether `size` octets more may be added: a text that imports a large item many times must not grow without end.
-    fn has_room(&mut self, size: usize) -> bool {
-        let left = self.left.checked_sub(size);
-        self.left = left.unwrap_or(self.left);
-        left.is_some()
+    /// Whether these texts may be added: one that imports a large item many times must not grow without end.
+    fn has_room<'t>(&mut self, texts: impl Iterator<Item = &'t str> + Clone) -> bool {
+        let octets = texts.clone().map(str::len).sum();
+        let lines = texts.map(|text| text.lines().count()).sum::<usize>() + 2;
+        match (self.left.0.checked_sub(octets), self.left.1.checked_sub(lines)) {
+            (Some(octets), Some(lines)) => self.left = (octets, lines),
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -63,14 +72,16 @@ pub(super) fn is_whole(text: &str) -> bool {
 /// The text with what it imports in place of the lines that import it (`imported`, if known) and with the entries of
 /// hosts files (`own` items).
 pub(super) fn expand(text: &str, own: &Items, imported: Option<&Items>) -> Expanded {
-    let left = MAX_TEXT.saturating_sub(text.len());
+    let left =
+        (MAX_TEXT.saturating_sub(text.len()), LINES_MAX.saturating_sub(text.lines().take(LINES_MAX).count()));
     let mut out = Expanded { text: String::with_capacity(text.len()), lines: Vec::new(), left };
     for (number, line) in (1..).zip(text.lines()) {
-        if let Some((head, item, text)) = hosts_file(line, own).filter(|(.., text)| out.has_room(text.len()))
-        {
+        let file = hosts_file(line, own).filter(|(.., text)| out.has_room(std::iter::once(&**text)));
+        if let Some((head, item, text)) = file {
+            let item = Arc::from(item);
             out.put(&format!("{head} {{"), None, number);
-            let entries = (1..).zip(text.lines()).filter(|(_, line)| is_entry(line));
-            entries.for_each(|(number, line)| out.put(line, Some((Map::Own, item)), number));
+            let entries = (1..).zip(text.lines()).filter_map(|(number, line)| Some((number, entry(line)?)));
+            entries.for_each(|(number, line)| out.put(line, Some((Map::Own, &item)), number));
             if !line.trim_end().ends_with('{') {
                 out.put("}", None, number);
             }
@@ -79,12 +90,12 @@ pub(super) fn expand(text: &str, own: &Items, imported: Option<&Items>) -> Expan
         let found = imported
             .zip(pattern(line))
             .map(|(items, pattern)| items.iter().filter(|(item, _)| fits(pattern, item)).collect::<Vec<_>>());
-        let size = found.iter().flatten().map(|(_, text)| text.len()).sum();
         match found {
-            Some(found) if out.has_room(size) => {
+            Some(found) if out.has_room(found.iter().map(|(_, text)| text.as_str())) => {
                 for (item, text) in found {
+                    let item = Arc::from(item.as_str());
                     let lines = (1..).zip(text.lines());
-                    lines.for_each(|(number, line)| out.put(line, Some((Map::Imported, item)), number));
+                    lines.for_each(|(number, line)| out.put(line, Some((Map::Imported, &item)), number));
                 }
             }
             _ => out.put(line, None, number),
@@ -94,7 +105,7 @@ pub(super) fn expand(text: &str, own: &Items, imported: Option<&Items>) -> Expan
 }
 
 /// The line of `hosts` without its file, the item that is this file, and its text.
-fn hosts_file<'i>(line: &str, own: &'i Items) -> Option<(String, &'i String, &'i String)> {
+fn hosts_file<'i>(line: &str, own: &'i Items) -> Option<(String, &'i str, &'i str)> {
     let mut words = line.split_whitespace();
     let (Some("hosts"), Some(path)) = (words.next(), words.next()) else { return None };
     let (item, text) = own.get_key_value(path.strip_prefix("/etc/coredns/")?)?;
@@ -102,13 +113,15 @@ fn hosts_file<'i>(line: &str, own: &'i Items) -> Option<(String, &'i String, &'i
     Some((["hosts", &zones.join(" ")].join(" ").trim_end().to_owned(), item, text))
 }
 
-/// An address and names, nothing that a Corefile reads otherwise; CoreDNS steps over lines of a hosts file that are none.
-fn is_entry(line: &str) -> bool {
-    let mut words = line.split('#').next().unwrap_or("").split_whitespace();
-    let address = words.next().is_some_and(|word| word.parse::<std::net::IpAddr>().is_ok());
+/// An address and names, without the comment behind them, if a Corefile reads them as such; CoreDNS steps over lines of
+/// a hosts file that are none.
+fn entry(line: &str) -> Option<&str> {
+    let said = line.split('#').next()?.trim_end();
+    let mut words = said.split_whitespace();
+    words.next()?.parse::<std::net::IpAddr>().ok()?;
     let plain =
         |word: &str| word.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-*".contains(&octet));
-    address && words.all(plain) && !line.contains(['{', '}', '"', '\\'])
+    words.all(plain).then_some(said)
 }
 
 /// The file part of an import of the folder `custom`, if the line holds nothing else.
@@ -146,7 +159,7 @@ mod tests {
         let Expanded { text: whole, lines, .. } = expand(text, &Items::new(), Some(&items()));
         assert_eq!(whole, ".:53 {\nany\nhosts {\n  9.9.9.9 a.\n}\n}\nz.:53 {\n}\n");
         assert!(!is_whole(text) && is_whole(&whole));
-        assert_eq!(lines[3], Line { item: Some((Map::Imported, "b.override".to_owned())), number: 2 });
+        assert_eq!(lines[3], Line { item: Some((Map::Imported, "b.override".into())), number: 2 });
         assert_eq!(lines[5], Line { item: None, number: 3 });
     }
 
@@ -157,21 +170,24 @@ mod tests {
             assert_eq!(expand(&text, &items(), Some(&items())).text, text);
             assert!(!is_whole(&text), "{line}");
         }
-        let large = [("l.override".to_owned(), "x\n".repeat(MAX_TEXT / 4))].into();
+        let many = [("l.override".to_owned(), "\n".repeat(LINES_MAX))].into();
+        let text = "import custom/*.override\n";
+        assert_eq!(expand(text, &Items::new(), Some(&many)).text, text);
+        let large = [("l.override".to_owned(), format!("{}\n", "x".repeat(MAX_TEXT / 2)))].into();
         let text = expand(&"import custom/*.override\n".repeat(100), &Items::new(), Some(&large)).text;
         assert!(text.len() <= MAX_TEXT + 100 && text.contains("import"));
     }
 
     #[test]
     fn a_hosts_file_of_the_same_map_is_read() {
-        let hosts = "10.0.0.1 node-1 # mine\n::1 {$X}\nnonsense\n10.0.0.2 node-2\n".to_owned();
+        let hosts = "10.0.0.1 node-1 # {mine}\n::1 {$X}\nnonsense\n10.0.0.2 node-2\n".to_owned();
         let own = [("NodeHosts".to_owned(), hosts)].into();
         let text = "hosts /etc/coredns/NodeHosts lan {\n  ttl 60\n}\nhosts /etc/coredns/NodeHosts\nhosts /etc/hosts\n";
         let whole = expand(text, &own, None);
-        let entries = "10.0.0.1 node-1 # mine\n10.0.0.2 node-2\n";
+        let entries = "10.0.0.1 node-1\n10.0.0.2 node-2\n";
         let expected =
             format!("hosts lan {{\n{entries}  ttl 60\n}}\nhosts {{\n{entries}}}\nhosts /etc/hosts\n");
         assert_eq!(whole.text, expected);
-        assert_eq!(whole.lines[2], Line { item: Some((Map::Own, "NodeHosts".to_owned())), number: 4 });
+        assert_eq!(whole.lines[2], Line { item: Some((Map::Own, "NodeHosts".into())), number: 4 });
     }
 }

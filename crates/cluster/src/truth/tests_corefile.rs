@@ -176,6 +176,10 @@ fn what_a_corefile_imports_counts_as_if_it_stood_there() {
         }
         other => panic!("{other:?}"),
     }
+    // Nothing is imported before the map is made.
+    let made = Setting::beside(&texts, &[(400_000, "coredns-custom", "lie.override", hosts)]);
+    assert_eq!(made.word(WEB, "6.6.6.6", 300_000), "wrong address");
+    assert_eq!(made.word(WEB, "6.6.6.6", 500_000), line);
     // Lines behind the import keep the numbers that they have in the Corefile.
     let after =
         "    import custom/*.override\n    rewrite name exact web.shop.svc.cluster.local evil.example\n";
