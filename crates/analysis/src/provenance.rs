@@ -206,6 +206,13 @@ impl Provenance {
             // Known data: not new. It is as good as it was the first time.
             return same.find(|known| known.worth != Worth::Fair).map_or(Worth::Fair, |k| k.worth.clone());
         }
+        if exchange.mismatched_count >= GUESSES_MIN
+            && exchange.mismatched_apart
+            && self.is_usual(taken) == Some(true)
+        {
+            // Whatever they carried: a forger may guess with the true data, so that the upstream's reply looks like his.
+            return Worth::Fair;
+        }
         if exchange.mismatched_like_answer >= GUESSES_MIN {
             let like = exchange.mismatched_like_answer;
             return Worth::Forged(
@@ -240,7 +247,6 @@ impl Provenance {
                 )
                 .into(),
             ),
-            Some(true) if exchange.mismatched_apart => Worth::Fair,
             _ => Worth::Raced,
         }
     }

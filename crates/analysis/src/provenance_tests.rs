@@ -189,6 +189,22 @@ fn a_lost_race_leaves_the_true_answer_alone() {
     assert_eq!(raced(false, &truth(), false, (true, false), late()).word(), "unverifiable");
 }
 
+/// A flood of wrong ids with the true data, from another sender, would make the upstream's own reply look forged.
+#[test]
+fn guesses_with_the_true_data_accuse_nobody() {
+    let at = 10_000.0;
+    let lookup = |far: bool| {
+        let mut packets = usual();
+        packets.push(uq(at + 0.2, CORE, 700, N));
+        let guess = |n: u16| ur(at + 1.0 + f64::from(n), CORE, 701 + n, N, &truth());
+        packets.extend((0..12u16).map(guess).map(|guess| if far { from_afar(guess) } else { guess }));
+        packets.push(ur(at + 49.0, CORE, 700, N, &truth()));
+        verdicts(&miss(at, 1, &truth(), packets)).remove(0)
+    };
+    assert_eq!(lookup(true).word(), "explained");
+    assert!(matches!(lookup(false), Verdict::Contradicted { how: Contradiction::ForgedUpstream, .. }));
+}
+
 #[test]
 fn known_data_settle_a_race() {
     let mut all = miss(0.0, 1, &truth(), fair(0.0, 900, &truth()));
