@@ -736,8 +736,33 @@ fn a_version_has_the_author_that_the_audit_log_names() {
     assert_eq!(facts("bob", TAMPERED), [(Severity::Critical, "user bob".to_owned())]);
     assert!(facts("bob", &format!("# reviewed\n{COREFILE}")).is_empty());
     assert!(facts("argocd", TAMPERED).is_empty());
+    // Of another time it is another write: nobody is named for it, and the author's own is told apart.
+    let apart = [
+        config(-1.0, "", COREFILE),
+        written(4.9, "bob", serde_json::Value::Null),
+        config(99.0, "", TAMPERED),
+    ];
+    let found = run(&apart).findings;
+    let version = found.iter().find(|f| f.rule == "H08" && f.severity == Severity::Critical).unwrap();
+    assert_eq!(version.actor, None, "{version:?}");
     // The request as it was written, and the version that it made.
     let body = serde_json::json!({"data": {"Corefile": TAMPERED}});
     let both = run(&[config(-1.0, "", COREFILE), written(4.9, "bob", body), config(5.0, "", TAMPERED)]);
     assert_eq!(both.findings.iter().filter(|finding| finding.rule == "H08").count(), 1);
+}
+
+#[test]
+fn unseen_writes_of_one_author_are_one_finding() {
+    let mut facts = vec![config(-1.0, "", COREFILE)];
+    facts.extend(
+        (0..300)
+            .map(|n| written(f64::from(n), if n % 2 == 0 { "bob" } else { "eve" }, serde_json::Value::Null)),
+    );
+    let found = run(&facts).findings;
+    let told: Vec<_> = found
+        .iter()
+        .filter(|f| f.rule == "H08")
+        .map(|f| (f.subject.as_str(), f.count, f.evidence.len()))
+        .collect();
+    assert_eq!(told, [("user bob", 150, 64), ("user eve", 150, 64)]);
 }

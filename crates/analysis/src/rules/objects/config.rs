@@ -3,15 +3,21 @@
 //! Enters: ConfigMap steps and writes without a state; leaves: H08 drafts with the versions and lines that they are about.
 //! Deliberately absent: the weights of changed lines (see `corefile`) and of lines that stood there (see `standing`).
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use truename_cluster::history::Kind;
 use truename_model::object::ConfigMap;
 use truename_model::{ChangeKind, Interval, Nanos, Object};
 
 use super::corefile::{Targets, Version};
-use super::log::Step;
+use super::log::{Key, Step};
 use super::{Walk, corefile, log, standing};
+use crate::facts::Draft;
+use crate::rules::bounded::EVIDENCE_MAX;
+
+/// A watch shows a version within this time of the request that made it, nanoseconds.
+const SAME_WRITE: i64 = 5_000_000_000;
 
 impl Walk<'_> {
     pub(super) fn config(&mut self, step: &Step) {
@@ -24,6 +30,7 @@ impl Walk<'_> {
         if let Some([one]) = self.unseen.get(&step.key()).map(Vec::as_slice)
             && step.actor.is_none()
             && step.kind == ChangeKind::Updated
+            && step.at.zip(one.at).is_some_and(|(shown, asked)| shown.since(asked).abs() <= SAME_WRITE)
         {
             step.actor = one.actor.clone();
             step.records.extend(one.records.iter().copied());
@@ -100,13 +107,28 @@ impl Walk<'_> {
                 self.tampered.push((draft, vec![first.step.meta.resource_version.clone()], lines));
             }
         }
-        for step in self.unseen.values().flatten() {
+        let drafts = self.unseen_writes();
+        self.tampered.extend(drafts.into_iter().map(|draft| (draft, Vec::new(), BTreeSet::new())));
+    }
+
+    /// Writes of one author to one map are one draft, however many.
+    fn unseen_writes(&self) -> Vec<Draft> {
+        let mut by_author: BTreeMap<(&Key, &str), Draft> = BTreeMap::new();
+        for (key, step) in
+            self.unseen.iter().flat_map(|(key, steps)| steps.iter().map(move |step| (key, step)))
+        {
             let approved = log::is_approved(step.actor.as_ref(), &self.cx.profile.approved_requesters);
-            if !approved && !self.would_be_seen(step.at) {
-                let draft = standing::unseen(&self.metas.h08, step);
-                self.tampered.push((draft, Vec::new(), BTreeSet::new()));
+            if approved || self.would_be_seen(step.at) {
+                continue;
+            }
+            let author = step.actor.as_ref().map_or("", |actor| actor.user.as_str());
+            let one = standing::unseen(&self.metas.h08, step);
+            match by_author.entry((key, author)) {
+                Entry::Vacant(free) => drop(free.insert(one)),
+                Entry::Occupied(mut told) => add(told.get_mut(), one),
             }
         }
+        by_author.into_values().collect()
     }
 
     /// True if a new version of a ConfigMap at that time would be in the evidence.
@@ -114,5 +136,17 @@ impl Walk<'_> {
         let (Some(history), Some(at)) = (self.cx.knowledge.history(), at) else { return false };
         let after = Interval { lo: at, hi: at.plus(30_000_000_000) };
         history.coverage().is_exhaustive(Kind::ConfigMap, after)
+    }
+}
+
+/// Adds a further write to the draft of those before it.
+fn add(told: &mut Draft, one: Draft) {
+    told.count += one.count;
+    told.seen = match (told.seen, one.seen) {
+        (Some(a), Some(b)) => Some(Interval { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) }),
+        (a, b) => a.or(b),
+    };
+    if told.evidence.len() < EVIDENCE_MAX {
+        told.evidence.extend(one.evidence);
     }
 }
