@@ -766,3 +766,16 @@ fn unseen_writes_of_one_author_are_one_finding() {
         .collect();
     assert_eq!(told, [("user bob", 150, 64), ("user eve", 150, 64)]);
 }
+
+/// A patch may be short and the text long: past a bound it is told as a write only.
+#[test]
+fn patches_beyond_a_bound_are_writes_whose_content_is_not_known() {
+    let mut facts = vec![config(-1.0, "", COREFILE)];
+    let body = |text: &str| serde_json::json!({"data": {"Corefile": text}});
+    facts.extend((0..1_000).map(|n| written(f64::from(n) / 10.0, "bob", body(COREFILE))));
+    facts.push(written(200.0, "bob", body(TAMPERED)));
+    let found = run(&facts).findings;
+    let told: Vec<_> =
+        found.iter().filter(|f| f.rule == "H08").map(|f| (f.severity, f.title.as_str())).collect();
+    assert_eq!(told, [(Severity::High, "ConfigMap kube-system/coredns was written to")]);
+}

@@ -16,6 +16,9 @@ use super::{Walk, corefile, log, standing};
 use crate::facts::Draft;
 use crate::rules::bounded::EVIDENCE_MAX;
 
+/// Patches that are put into the state before them; each costs a reading of the whole text, however short it is. Those
+/// beyond are told as writes whose content is not known.
+const PATCHES_MAX: u32 = 1_000;
 /// A watch shows a version within this time of the request that made it, nanoseconds.
 const SAME_WRITE: i64 = 5_000_000_000;
 
@@ -74,10 +77,12 @@ impl Walk<'_> {
     /// A write of which no state is shown: what its request says goes into the state before.
     pub(super) fn written(&mut self, step: &Step, body: &serde_json::Value) {
         let key = step.key();
-        let Some(sent) = body.get("data").and_then(serde_json::Value::as_object) else {
+        let sent = body.get("data").and_then(serde_json::Value::as_object);
+        let Some(sent) = sent.filter(|_| self.patches < PATCHES_MAX) else {
             self.unseen.entry(key).or_default().push(step.clone());
             return;
         };
+        self.patches += 1;
         let mut map = self.maps.get(&key).cloned().unwrap_or(ConfigMap { data: Default::default() });
         for (item, text) in sent {
             match text.as_str() {

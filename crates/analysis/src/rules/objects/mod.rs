@@ -463,6 +463,8 @@ struct Walk<'a> {
     // The last state of each map; what was written to it since that nobody saw; its first version.
     maps: BTreeMap<Key, ConfigMap>,
     unseen: BTreeMap<Key, Vec<Step>>,
+    // Patches that were put into a state.
+    patches: u32,
     firsts: BTreeMap<Key, Version>,
     orphans: Vec<Orphan>,
     aliases: BTreeMap<Key, (Name, Step)>,
@@ -496,6 +498,7 @@ impl<'a> Walk<'a> {
             told: BTreeMap::new(),
             maps: BTreeMap::new(),
             unseen: BTreeMap::new(),
+            patches: 0,
             firsts: BTreeMap::new(),
             orphans: Vec::new(),
             aliases: BTreeMap::new(),

@@ -84,7 +84,7 @@ pub(crate) fn unseen(meta: &RuleMeta, step: &Step) -> Draft {
     step.fill(&mut draft);
     draft.why = "It says how the cluster answers. Its author is not approved.".to_owned();
     draft.severity = draft.severity.lowered();
-    draft.graded.push("what was written is not known: the audit log keeps no body of it".to_owned());
+    draft.graded.push("what was written is not known: the audit log keeps no body of it, or so many patches that they are not followed".to_owned());
     draft
 }
 
