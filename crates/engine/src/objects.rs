@@ -113,18 +113,22 @@ fn rhythm(mut times: Vec<i64>) -> Option<i64> {
     gaps.max().filter(|_| enough)
 }
 
-/// The rhythm of an audit log, or of all watches that a recorder began together: they end together, and the quiet ones tell
-/// less of when than the others do.
-fn rhythm_of(told: &[Told], items: &[usize], plan: &Plan, index: usize) -> Option<i64> {
-    if plan.items[index].format == Format::Audit {
-        return told[index].rhythm;
+/// The rhythm of each audit log, and of all watches that a recorder began together: they end together, and the quiet ones
+/// tell less of when than the others do.
+fn rhythms(told: &[Told], items: &[usize], plan: &Plan) -> BTreeMap<usize, i64> {
+    let of = |format: Format| items.iter().copied().filter(move |index| plan.items[*index].format == format);
+    let mut out: BTreeMap<usize, i64> =
+        of(Format::Audit).filter_map(|index| Some((index, told[index].rhythm?))).collect();
+    let first = |index: usize| told[index].times.iter().min().map(|first| (*first, index));
+    let mut begun: Vec<(i64, usize)> = of(Format::KubeWatch).filter_map(first).collect();
+    begun.sort_unstable();
+    for session in begun.chunk_by(|a, b| b.0.saturating_sub(a.0) <= SESSION_NS) {
+        let times = session.iter().flat_map(|(_, index)| &told[*index].times).copied().collect();
+        if let Some(gap) = rhythm(times) {
+            out.extend(session.iter().map(|(_, index)| (*index, gap)));
+        }
     }
-    let first = told[index].times.iter().min()?;
-    let together = |other: &&usize| {
-        plan.items[**other].format == Format::KubeWatch
-            && told[**other].times.iter().min().is_some_and(|at| at.abs_diff(*first) <= SESSION_NS as u64)
-    };
-    rhythm(items.iter().filter(together).flat_map(|other| &told[*other].times).copied().collect())
+    out
 }
 
 fn reach(reach: &mut Option<Interval>, observation: &Observation) {
@@ -139,8 +143,9 @@ fn reach(reach: &mut Option<Interval>, observation: &Observation) {
 #[must_use]
 pub fn fold(told: &[Told], items: &[usize], plan: &Plan) -> (History, CorefileHistory) {
     let (mut history, mut corefiles) = (History::new(), CorefileHistory::new());
+    let rhythms = rhythms(told, items, plan);
     for &index in items {
-        let (all, told) = (told, &told[index]);
+        let told = &told[index];
         let source = match plan.items[index].format {
             Format::Audit => Some(ChangeSource::Audit),
             Format::KubeWatch => Some(ChangeSource::Watch),
@@ -149,8 +154,8 @@ pub fn fold(told: &[Told], items: &[usize], plan: &Plan) -> (History, CorefileHi
         if let (Some(source), Some(reach)) = (source, told.reach) {
             history.note_span(index as u32, source, reach);
         }
-        if let Some(gap) = source.and_then(|_| rhythm_of(all, items, plan, index)) {
-            history.note_rhythm(index as u32, gap);
+        if let Some(gap) = rhythms.get(&index) {
+            history.note_rhythm(index as u32, *gap);
         }
         told.breaks.iter().for_each(|at| history.note_break(index as u32, *at));
         for change in &told.changes {

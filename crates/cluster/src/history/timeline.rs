@@ -258,12 +258,15 @@ fn merge(changes: &[&ClusterChange], dumped: &Dumped) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::with_capacity(changes.len());
     let mut at: hashbrown::HashMap<(String, String, bool), usize, foldhash::fast::FixedState> =
         hashbrown::HashMap::default();
-    let first = |uid: &str| {
-        let same = changes.iter().filter(|change| change.meta.uid == uid);
-        same.filter_map(|change| change.meta.resource_version.parse::<u64>().ok()).min()
-    };
+    let mut first: hashbrown::HashMap<&str, u64, foldhash::fast::FixedState> = hashbrown::HashMap::default();
     for change in changes {
-        let new = draft(change, dumped, first(&change.meta.uid));
+        if let Ok(version) = change.meta.resource_version.parse::<u64>() {
+            let least = first.entry(change.meta.uid.as_str()).or_insert(version);
+            *least = version.min(*least);
+        }
+    }
+    for change in changes {
+        let new = draft(change, dumped, first.get(change.meta.uid.as_str()).copied());
         let version = if new.deleted { String::new() } else { new.rv_text.clone() };
         if version.is_empty() && !new.deleted {
             drafts.push(new);
